@@ -1,0 +1,102 @@
+"""The fetching port: bytes of a blob from wherever, as something the kernel can copy from."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from spegel_gossip.oci.digest import Digest
+
+
+class Segment(Protocol):
+    """A run of a blob's bytes that one source has begun to send."""
+
+    @property
+    def source(self) -> str:
+        """The member who sends it."""
+
+    @property
+    def head(self) -> bytes:
+        """Bytes that came along with the response head; they precede those of the socket."""
+
+    @property
+    def length(self) -> int:
+        """Bytes promised, `head` included."""
+
+    @property
+    def stall_timeout(self) -> float:
+        """Seconds without a byte after which this source is given up."""
+
+    def fileno(self) -> int:
+        """The non-blocking socket to read the rest from."""
+
+
+class BlobStream(Protocol):
+    """The bytes `[start, stop)` of one blob, from one source after another."""
+
+    @property
+    def digest(self) -> Digest:
+        """The blob."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the whole blob."""
+
+    @property
+    def start(self) -> int:
+        """The first byte's offset."""
+
+    @property
+    def stop(self) -> int:
+        """The offset after the last byte."""
+
+    @property
+    def source(self) -> str:
+        """The member who serves now (or served last)."""
+
+    async def next_segment(self, offset: int) -> Segment:
+        """Return who sends the bytes from `offset` on, switching source if there was one.
+
+        The first call returns the source that was found when the stream was opened.
+        A later call means that the previous source stopped short at `offset`.
+
+        Raises:
+            AllHoldersFailedError: no source is left; end the answer short.
+        """
+
+    async def aclose(self, *, delivered: int) -> None:
+        """End it; a source that sent everything goes back to the pool.
+
+        Args:
+            delivered: bytes handed on in all, so that a clean end is told from a cut
+        """
+
+
+class BlobFetcher(Protocol):
+    """Gets blobs from other nodes."""
+
+    async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> BlobStream:
+        """Find a source and begin; returns when its response head is in.
+
+        Args:
+            digest: the blob
+            start: offset of the first byte wanted
+            stop: offset after the last byte wanted; None for the end
+
+        Raises:
+            RoutingError: nobody has it, nobody could be asked, or every holder failed.
+            InvalidRangeError: the blob is shorter than `start`.
+        """
+
+    async def size(self, digest: Digest) -> int:
+        """Return the size of a blob that another node has (HEAD).
+
+        Raises:
+            RoutingError: as for `open`.
+        """
+
+    async def fetch_manifest(self, digest: Digest) -> bytes:
+        """Return a manifest from another node, verified against its digest.
+
+        Raises:
+            RoutingError: as for `open`; a holder that sends other bytes has failed.
+        """

@@ -1,0 +1,135 @@
+"""The router port: who has a key, and telling the owners what we have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from spegel_gossip.errors import SpegelGossipError
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.oci.reference import TagName
+from spegel_gossip.swim.address import Address
+
+Key = Digest | TagName
+"""What the directory is about: a digest, or a tag by its full name."""
+
+
+class RoutingError(SpegelGossipError):
+    """The router has no holder to give."""
+
+
+class NoHolderError(RoutingError):
+    """The owners answered that nobody has it."""
+
+    def __init__(self, key: Key) -> None:
+        """Keep what was asked for."""
+        self.key = key
+        super().__init__(f"no node of the cluster has {key}")
+
+
+class OwnersUnreachableError(RoutingError):
+    """None of the owners could be asked."""
+
+    def __init__(self, key: Key) -> None:
+        """Keep what was asked for."""
+        self.key = key
+        super().__init__(f"no owner of {key} answered")
+
+
+class AllHoldersFailedError(RoutingError):
+    """Everybody who was said to have it was tried and failed."""
+
+    def __init__(self, key: Key, attempts: Sequence[str]) -> None:
+        """Keep what was asked for, and for each attempt `name: what happened`."""
+        self.key = key
+        self.attempts = tuple(attempts)
+        super().__init__(
+            f"{key}: {len(self.attempts)} holders failed: {'; '.join(self.attempts) or 'none tried'}"
+        )
+
+
+class Purpose(Enum):
+    """What the asker is going to do, which decides whom to ask."""
+
+    READ = "read"
+    """Learn who has it (HEAD, tags, batches): any owner will do."""
+
+    FETCH = "fetch"
+    """Get the bytes (GET), which may end in a fetch lease: the first live owner decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A live member, as somebody who can be talked to."""
+
+    name: str
+    zone: str
+    addresses: tuple[Address, ...]
+    """Its peer addresses, the one to try first in front."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Live members who have a key, in the order in which they should be tried."""
+
+    key: Key
+    holders: tuple[Peer, ...]
+    """Complete holders; never empty, never this node."""
+
+    size: int
+    """Bytes of the blob; 0 if no holder said."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagHolders:
+    """What a tag names, by the newest observation, and who has that manifest."""
+
+    name: TagName
+    digest: Digest
+    observed_at: float
+    """When upstream last said so, unix seconds; 0 if nobody knows."""
+
+    holders: tuple[Peer, ...]
+
+
+class Router(Protocol):
+    """Finds holders and keeps the owners informed."""
+
+    async def lookup(self, digest: Digest, purpose: Purpose) -> Holders:
+        """Return the live holders of a blob, best first.
+
+        Raises:
+            NoHolderError: the owners said nobody.
+            OwnersUnreachableError: nobody could be asked.
+        """
+
+    async def lookup_tag(self, name: TagName) -> TagHolders:
+        """Return what a tag names in the cluster.
+
+        Raises:
+            NoHolderError: nobody has a whole image of that tag.
+            OwnersUnreachableError: nobody could be asked.
+        """
+
+    def lookup_ahead(self, digests: Sequence[Digest]) -> None:
+        """Look the children of a manifest up in one batch, in the background."""
+
+    def tag_answered(self, name: TagName, observed_at: float | None) -> None:
+        """Remember what this node's mirror just told its containerd about a tag.
+
+        Args:
+            name: the tag that was asked for
+            observed_at: the observation that was passed on; None for a 404, after
+                which the image event that follows is upstream's own word
+        """
+
+    def report_miss(self, digest: Digest, holder: str) -> None:
+        """Tell the owners that a holder answered 404 for what its record promised."""
+
+    def report_unreachable(self, holder: str) -> None:
+        """Remember that connecting to a holder failed, so that it is skipped for a while here."""
+
+    def report_transfer(self, holder: str, *, moved_bytes: int, seconds: float) -> None:
+        """Remember how fast a holder was; feeds the choice between two holders."""

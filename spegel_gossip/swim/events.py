@@ -1,0 +1,80 @@
+"""What the engine tells the program about the membership."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.member import Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """A member is ALIVE that was unknown, DEAD or LEFT before, or lives a new boot."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberUpdated:
+    """A live member changed its record (address, zone, version) within one boot."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSuspected:
+    """A member is SUSPECT; it stays on the ring."""
+
+    member: Member
+    accuser: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRefuted:
+    """A suspected member is ALIVE again."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberDied:
+    """A suspicion ran out, or another member's did."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """A member went on purpose."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class NoteReceived:
+    """A ping or ack brought the note of the layer above (at most 24 opaque bytes)."""
+
+    name: str
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NameConflicted:
+    """Somebody else lives under our own name, at another address, with another boot."""
+
+    name: str
+    address: Address
+    boot: int
+
+
+MembershipEvent = (
+    MemberJoined
+    | MemberUpdated
+    | MemberSuspected
+    | MemberRefuted
+    | MemberDied
+    | MemberLeft
+    | NoteReceived
+    | NameConflicted
+)
