@@ -1,0 +1,61 @@
+# Sourced by the scripts beside it: a virtual environment, system packages, clear words.
+# Plain sh. Sets $root (the checkout) and $venv, and leaves the caller in $root.
+
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+venv="$root/.venv"
+cd "$root"
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+fail() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+is_root() { [ "$(id -u)" -eq 0 ]; }
+
+# need_packages PROGRAM=PACKAGE...: installs what is missing as root on Debian, else names it.
+need_packages() {
+    missing=""
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null 2>&1 || missing="$missing ${pair#*=}"
+    done
+    [ -n "$missing" ] || return 0
+    if ! command -v apt-get >/dev/null 2>&1; then
+        fail "missing:$missing (Debian's package names). Install them with your system's package manager and run this again."
+    fi
+    if ! is_root; then
+        fail "missing:$missing. Run: sudo apt-get install$missing"
+    fi
+    say "installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq || fail "apt-get update failed: is the network up? (needed for:$missing)"
+    # shellcheck disable=SC2086 # a list of words
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+        fail "apt-get install$missing failed; run it by hand to see why."
+}
+
+# ensure_venv: the checkout installed with its development tools in $venv; quick when nothing changed.
+ensure_venv() {
+    python=${PYTHON:-python3}
+    command -v "$python" >/dev/null 2>&1 || need_packages "$python=python3"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$("$python" --version) is too old: Python 3.11 or newer is needed. Set PYTHON to one."
+    # Debian ships venv without ensurepip unless python3-venv is installed.
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        if is_root && command -v apt-get >/dev/null 2>&1; then
+            say "installing python3-venv"
+            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null ||
+                fail "apt-get install python3-venv failed; run it by hand to see why."
+        else
+            fail "Python's venv module is incomplete. Run: sudo apt-get install python3-venv"
+        fi
+    fi
+    stamp="$venv/.installed"
+    inputs=$(cat pyproject.toml hatch_build.py spegel_gossip/version.py spegel_gossip/stores/containerd/protos/*/*.proto 2>/dev/null | cksum)
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$root $inputs" ]; then
+        return 0
+    fi
+    say "installing spegel-gossip and its development tools into .venv (a minute)"
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]' ||
+        fail "pip could not install the project; the lines above say why."
+    printf '%s' "$root $inputs" >"$stamp"
+}
