@@ -22,6 +22,15 @@ class InvalidReferenceError(SpegelGossipError, ValueError):
         super().__init__(f"not an image reference: {self.text!r}: {reason}")
 
 
+class UnknownEndpointError(SpegelGossipError, ValueError):
+    """The path is none of those that a mirror serves: 404."""
+
+    def __init__(self, path: str) -> None:
+        """Keep the offending path, cut to a length fit for a log."""
+        self.path = path[:300]
+        super().__init__(f"nothing is served at {self.path!r}")
+
+
 class InvalidManifestError(SpegelGossipError, ValueError):
     """The bytes are not a manifest, or one past the limits."""
 

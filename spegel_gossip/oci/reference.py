@@ -19,9 +19,13 @@ _DOCKER_HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.doc
 DEFAULT_TAG = "latest"
 
 MAX_REPOSITORY_LENGTH = 255
-"""Characters in a registry and repository together (distribution/reference, NameTotalLengthMax)."""
+"""Characters in a repository (distribution/reference, RepositoryNameTotalLengthMax)."""
 
-_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])"
+MAX_REGISTRY_LENGTH = 259
+"""Characters in a registry: the longest DNS name, 253, and a port."""
+
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])"
 _REGISTRY = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -36,10 +40,21 @@ def normalize_registry(text: str) -> str:
     Raises:
         InvalidReferenceError: if `text` is not a host with an optional port.
     """
-    if _REGISTRY.fullmatch(text) is None:
+    if len(text) > MAX_REGISTRY_LENGTH or _REGISTRY.fullmatch(text) is None:
         raise InvalidReferenceError(text, "a registry is a host name with an optional port")
     lowered = text.lower()
     return DOCKER_HUB if lowered in _DOCKER_HUB_ALIASES else lowered
+
+
+def check_repository(text: str) -> str:
+    """Return `text`, which is then known to be the name of a repository within a registry.
+
+    Raises:
+        InvalidReferenceError: if it breaks the grammar or is too long.
+    """
+    if len(text) > MAX_REPOSITORY_LENGTH or _REPOSITORY.fullmatch(text) is None:
+        raise InvalidReferenceError(text, "the repository breaks the grammar")
+    return text
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,9 +72,7 @@ class TagName:
         Raises:
             InvalidReferenceError: if one of them breaks the grammar.
         """
-        name = cls(normalize_registry(registry), repository, tag)
-        if _REPOSITORY.fullmatch(repository) is None or len(name.repository) > MAX_REPOSITORY_LENGTH:
-            raise InvalidReferenceError(str(name), "the repository breaks the grammar")
+        name = cls(normalize_registry(registry), check_repository(repository), tag)
         if _TAG.fullmatch(tag) is None:
             raise InvalidReferenceError(str(name), "the tag breaks the grammar")
         return name
@@ -94,8 +107,8 @@ class Reference:
     def parse(cls, text: str, *, default_registry: str = DOCKER_HUB) -> Self:
         """Parse a reference, spelling out docker's short forms.
 
-        The first component is a registry if it has a dot or a colon, or is
-        `localhost` (docker's rule); otherwise `default_registry` is meant. A
+        The first component is a registry if it has a dot, a colon or a capital, or
+        is `localhost` (docker's rule); otherwise `default_registry` is meant. A
         single component on Docker Hub belongs to `library/`. With neither tag nor
         digest the tag is `latest`.
 
@@ -110,7 +123,7 @@ class Reference:
             except InvalidDigestError as exc:
                 raise InvalidReferenceError(text, str(exc)) from exc
         first, slash, rest = name.partition("/")
-        if slash and ("." in first or ":" in first or first == "localhost"):
+        if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
             registry, path = normalize_registry(first), rest
         else:
             registry, path = normalize_registry(default_registry), name

@@ -55,7 +55,7 @@ def test_one_range_of_bytes_is_honoured(header: str, expected: ByteRange) -> Non
         "items=3-5",
         "none",
         "bytes:3-5",
-        "bytes=３-５",
+        "bytes=\uff13-\uff15",
         "bytes=" + "9" * 5000 + "-",
     ],
 )
