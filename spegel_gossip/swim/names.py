@@ -1,0 +1,17 @@
+"""Members' names as integers: what stands for a name where 64 bits must do."""
+
+from __future__ import annotations
+
+import hashlib
+
+NAME_HASH_BYTES = 8
+
+
+def name_hash(name: str) -> int:
+    """Return the 64-bit hash of a member's or a cluster's name; never 0.
+
+    On the wire 0 means "whoever listens here", so a name that hashed to it would
+    be nobody's.
+    """
+    digest = hashlib.blake2b(name.encode(), digest_size=NAME_HASH_BYTES).digest()
+    return int.from_bytes(digest, "big") or 1
