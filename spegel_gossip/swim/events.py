@@ -68,6 +68,20 @@ class NameConflicted:
     boot: int
 
 
+@dataclass(frozen=True, slots=True)
+class BootRaised:
+    """Our own boot was raised past one the cluster remembers: the clock went back between two lives."""
+
+    boot: int
+
+
+@dataclass(frozen=True, slots=True)
+class UdpBlocked:
+    """A member answers over TCP only: UDP between it and us is blocked, one way at least."""
+
+    member: Member
+
+
 MembershipEvent = (
     MemberJoined
     | MemberUpdated
@@ -77,4 +91,6 @@ MembershipEvent = (
     | MemberLeft
     | NoteReceived
     | NameConflicted
+    | BootRaised
+    | UdpBlocked
 )
