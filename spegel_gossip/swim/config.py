@@ -96,7 +96,7 @@ class SwimConfig:
                 raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
         if self.probe_timeout >= self.probe_interval:
             raise ConfigError(
-                f"probe_timeout must be below probe_interval ({self.probe_interval}), got {self.probe_timeout}"
+                f"probe_timeout must be below probe_interval, {self.probe_interval}; got {self.probe_timeout}"
             )
         if self.max_datagram_bytes < MIN_DATAGRAM_BYTES:
             raise ConfigError(

@@ -1,0 +1,196 @@
+"""The membership table: every member we know, ourselves and the ex-members included."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.claims import Claim
+from spegel_gossip.swim.member import Member, MemberRecord, MemberState
+
+_ROUND_TRIP_WEIGHT = 0.125  # of a new sample, as in TCP (RFC 6298)
+
+
+@dataclass(slots=True)
+class Entry:
+    """What we hold about one member; owned by the table."""
+
+    member: Member
+    since_at: float
+    """When it entered its state; for ex-members corrected by the age they came with."""
+
+    address: Address
+    """Where it is sent to: an address of its record, the one it last spoke from if it has."""
+
+    accuser: str = ""
+    note: bytes = b""
+    """What the layer above has to say to it with the next ping or ack."""
+
+    round_trip_time: float | None = None
+    last_probe_at: float | None = None
+    last_ack_at: float | None = None
+    is_udp_blocked: bool = False
+
+    @property
+    def name(self) -> str:
+        """The member's name."""
+        return self.member.record.name
+
+    @property
+    def state(self) -> MemberState:
+        """The member's state."""
+        return self.member.state
+
+    def claim(self, now: float) -> Claim:
+        """Return what we hold as a claim for others."""
+        age = 0.0 if self.member.is_live else max(0.0, now - self.since_at)
+        return Claim(self.member.record, self.member.incarnation, self.member.state, self.accuser, age)
+
+    def measured(self, round_trip_time: float) -> None:
+        """Take in one measured round trip, in seconds."""
+        old = self.round_trip_time
+        self.round_trip_time = (
+            round_trip_time if old is None else old + _ROUND_TRIP_WEIGHT * (round_trip_time - old)
+        )
+
+    def spoke_from(self, address: Address) -> None:
+        """Answer it where it speaks from, if it says that it lives there."""
+        if address != self.address and address in self.member.record.addresses:
+            self.address = address
+
+    def try_next_address(self) -> None:
+        """Try another of its addresses next time; this one did not answer."""
+        addresses = self.member.record.addresses
+        if len(addresses) > 1:
+            at = addresses.index(self.address) if self.address in addresses else -1
+            self.address = addresses[(at + 1) % len(addresses)]
+
+
+class MemberTable:
+    """Entries by name, with the live others at hand for sampling.
+
+    Bounded: beyond `max_members` the ex-member that is gone longest makes room, and
+    if there is none the newcomer is refused.
+    """
+
+    def __init__(self, own: MemberRecord, *, max_members: int) -> None:
+        self._own_name = own.name
+        self._families = {_family(address) for address in own.addresses}
+        self._max_members = max_members
+        self._entries: dict[str, Entry] = {}
+        self._live: list[str] = []
+        self._live_at: dict[str, int] = {}
+        self._ex: dict[str, None] = {}
+        self._by_address: dict[Address, str] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def get(self, name: str) -> Entry | None:
+        """Return a member's entry; None if it is unknown."""
+        return self._entries.get(name)
+
+    @property
+    def n(self) -> int:
+        """How many members are ALIVE or SUSPECT, ourselves counted."""
+        return 1 + len(self._live)
+
+    @property
+    def ex_members(self) -> list[Entry]:
+        """Members that are DEAD or LEFT, in the order in which they became so."""
+        return [self._entries[name] for name in self._ex]
+
+    @property
+    def has_ex_members(self) -> bool:
+        """Whether anybody is DEAD or LEFT; cheap."""
+        return bool(self._ex)
+
+    def at_address(self, address: Address) -> Entry | None:
+        """Return the live other member that has this address."""
+        name = self._by_address.get(address)
+        return None if name is None else self._entries[name]
+
+    def is_live_other(self, name: str) -> bool:
+        """Whether this is a live member other than ourselves."""
+        return name in self._live_at
+
+    def put(self, claim: Claim, now: float) -> Entry | None:
+        """Make the table say what `claim` says; return the entry, None if the table is full."""
+        entry = self._entries.get(claim.name)
+        member = Member(claim.record, claim.state, claim.incarnation)
+        since_at = now if member.is_live else now - claim.age
+        if entry is None:
+            if not self._make_room():
+                return None
+            entry = Entry(member, since_at, self._best_address(claim.record), claim.accuser)
+            self._entries[claim.name] = entry
+        else:
+            self._unindex(entry)
+            if entry.state is not claim.state:
+                entry.since_at = since_at
+            if entry.member.record.addresses != claim.record.addresses:
+                entry.address = self._best_address(claim.record)
+                entry.is_udp_blocked = False
+            entry.member, entry.accuser = member, claim.accuser
+        self._index(entry)
+        return entry
+
+    def remove(self, name: str) -> None:
+        """Forget a member."""
+        self._unindex(self._entries.pop(name))
+
+    def sample(
+        self, count: int, rng: random.Random, *, excluding: Callable[[Entry], bool] | None = None
+    ) -> list[Entry]:
+        """Return up to `count` distinct live others, chosen at random."""
+        names = rng.sample(self._live, min(len(self._live), count + 8 if excluding else count))
+        chosen = [self._entries[name] for name in names]
+        if excluding is not None:
+            chosen = [entry for entry in chosen if not excluding(entry)]
+        return chosen[:count]
+
+    def _best_address(self, record: MemberRecord) -> Address:
+        for address in record.addresses:
+            if _family(address) in self._families:
+                return address
+        return record.addresses[0]
+
+    def _make_room(self) -> bool:
+        if len(self._entries) < self._max_members:
+            return True
+        if not self._ex:
+            return False
+        self.remove(min(self._ex, key=lambda name: self._entries[name].since_at))
+        return True
+
+    def _index(self, entry: Entry) -> None:
+        name = entry.name
+        if name == self._own_name:
+            return
+        if not entry.member.is_live:
+            self._ex[name] = None
+            return
+        self._live_at[name] = len(self._live)
+        self._live.append(name)
+        for address in entry.member.record.addresses:
+            self._by_address[address] = name
+
+    def _unindex(self, entry: Entry) -> None:
+        name = entry.name
+        self._ex.pop(name, None)
+        at = self._live_at.pop(name, None)
+        if at is None:
+            return
+        last = self._live.pop()
+        if last != name:
+            self._live[at] = last
+            self._live_at[last] = at
+        for address in entry.member.record.addresses:
+            if self._by_address.get(address) == name:
+                del self._by_address[address]
+
+
+def _family(address: Address) -> bool:
+    return ":" in address.host

@@ -1,0 +1,76 @@
+"""The messages of SWIM, parsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.claims import Claim
+
+MAX_NOTE_BYTES = 24
+"""Longest note of the layer above (departure 5)."""
+
+
+class MessageKind(IntEnum):
+    """First element of every message in a datagram. On the wire: only append."""
+
+    PING = 1
+    ACK = 2
+    NACK = 3
+    PING_REQ = 4
+    CLAIM = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? The envelope names its target."""
+
+    seq: int
+    note: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The answer to the ping with this number; relayed acks bear no note."""
+
+    seq: int
+    note: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """A relay's word that it has no ack yet: the prober's own links are sound (Lifeguard)."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingReq:
+    """Ping this member for me, and relay its ack under this number."""
+
+    seq: int
+    target: str
+    addresses: tuple[Address, ...]
+    """Where the asker knows it to be; the relay's own knowledge goes first."""
+
+
+Message = Ping | Ack | Nack | PingReq | Claim
+
+
+@dataclass(frozen=True, slots=True)
+class BucketHashes:
+    """First half of a push-pull: a hash of each part of the sender's table."""
+
+    hashes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketClaims:
+    """What one side holds in the buckets that differ."""
+
+    name: str
+    """Who answers; a seed is known by this from now on."""
+
+    buckets: tuple[int, ...]
+    claims: tuple[Claim, ...]
