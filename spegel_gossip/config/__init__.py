@@ -1,0 +1,356 @@
+"""Every setting of a node: its type, its one default, and what an operator is told about it.
+
+`NodeConfig` is the single source. A field is a flag of `run`, an environment
+variable, a key of the TOML file and a row of docs/configuration.md; `SETTINGS` is
+read off the fields, and `cli/settings.py` reads the three sources by it. Whatever is
+wrong is a `ConfigError` before anything starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from spegel_gossip.config import setting, values
+from spegel_gossip.config.setting import Setting
+from spegel_gossip.config.values import Discovery, LogFormat, LogLevel, SeedAddress, Store
+from spegel_gossip.errors import ConfigError
+from spegel_gossip.hosts.registry_url import RegistryUrl
+from spegel_gossip.oci.filters import ContentFilter
+from spegel_gossip.oci.reference import DOCKER_HUB
+from spegel_gossip.oci.tag_policy import TagPolicies
+from spegel_gossip.swim.address import Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """What one node is told, checked; `check_surroundings` then looks at the machine."""
+
+    node_name: str = field(
+        default_factory=socket.gethostname,
+        metadata=setting.about(
+            "node-name",
+            values.parse_node_name,
+            "NAME",
+            "This node's name, unique in the cluster: the Kubernetes node's name.",
+            default_text="the host name",
+        ),
+    )
+    advertise_address: str | None = field(
+        default=None,
+        metadata=setting.about(
+            "advertise-address",
+            values.parse_advertise_address,
+            "IP",
+            "The address by which the other nodes reach this one.",
+            default_text="found at the start",
+        ),
+    )
+    registry_listen: Address = field(
+        default=Address("127.0.0.1", 29500),
+        metadata=setting.about(
+            "registry-listen",
+            values.parse_listen_address,
+            "ADDRESS:PORT",
+            "Where containerd finds its mirror; keep it on loopback.",
+        ),
+    )
+    peer_listen: Address = field(
+        default=Address("::", 29501),
+        metadata=setting.about(
+            "peer-listen",
+            values.parse_listen_address,
+            "ADDRESS:PORT",
+            "Where the other nodes reach this one, UDP and TCP alike; [::] takes IPv4 too.",
+        ),
+    )
+    status_listen: Address = field(
+        default=Address("127.0.0.1", 29502),
+        metadata=setting.about(
+            "status-listen",
+            values.parse_listen_address,
+            "ADDRESS:PORT",
+            "Where metrics and readiness are served, read only.",
+        ),
+    )
+    admin_socket: Path | None = field(
+        default=None,
+        metadata=setting.about(
+            "admin-socket",
+            values.parse_socket_path,
+            "PATH",
+            "The Unix socket by which the other commands talk to the running node.",
+            default_text="admin.sock in the state directory",
+        ),
+    )
+    state_dir: Path = field(
+        default=Path("/var/lib/spegel-gossip"),
+        metadata=setting.about(
+            "state-dir",
+            values.parse_path,
+            "DIR",
+            "What must survive a restart: the boot number and the remembered members. "
+            "Made if its parent exists.",
+        ),
+    )
+    cluster_name: str = field(
+        default="spegel-gossip",
+        metadata=setting.about(
+            "cluster-name",
+            values.parse_label,
+            "NAME",
+            "The cluster this node belongs to; nodes of other clusters are not listened to.",
+        ),
+    )
+    cluster_key_file: Path | None = field(
+        default=None,
+        metadata=setting.about(
+            "cluster-key-file",
+            values.parse_path,
+            "FILE",
+            "The cluster's keys, one a line, as `spegel-gossip keyring new` prints them; "
+            "the first encrypts, all decrypt.",
+            default_text="none: required unless `--plaintext`",
+        ),
+    )
+    plaintext: bool = field(
+        default=False,
+        metadata=setting.about(
+            "plaintext",
+            None,
+            "",
+            "Run without a cluster key: whoever reaches the peer port is believed.",
+        ),
+    )
+    seeds: tuple[SeedAddress, ...] = field(
+        default=(),
+        metadata=setting.about(
+            "seed",
+            values.parse_seeds,
+            "HOST[:PORT]",
+            "A member to join through; without a port, the port of `--peer-listen`.",
+            is_many=True,
+            default_text="none: a cluster of one",
+        ),
+    )
+    seed_dns: str | None = field(
+        default=None,
+        metadata=setting.about(
+            "seed-dns",
+            values.parse_seed_dns,
+            "NAME",
+            "A DNS name all of whose addresses are members to join through.",
+            default_text="none",
+        ),
+    )
+    discovery: Discovery | None = field(
+        default=None,
+        metadata=setting.about(
+            "discovery",
+            values.one_of(Discovery),
+            "static|dns",
+            "Where seeds come from: `--seed` alone, or `--seed-dns` too.",
+            default_text="dns if `--seed-dns` is given, else static",
+        ),
+    )
+    zone: str = field(
+        default="",
+        metadata=setting.about(
+            "zone",
+            values.parse_zone,
+            "ZONE",
+            "The topology zone of this node; holders of the same zone are asked first.",
+            default_text="none",
+        ),
+    )
+    store: Store = field(
+        default=Store.CONTAINERD,
+        metadata=setting.about(
+            "store", values.one_of(Store), "containerd", "Whose content this node shares."
+        ),
+    )
+    containerd_address: Path = field(
+        default=Path("/run/containerd/containerd.sock"),
+        metadata=setting.about(
+            "containerd-address",
+            values.parse_socket_path,
+            "PATH",
+            "containerd's socket; it may come and go.",
+        ),
+    )
+    containerd_namespace: str = field(
+        default="k8s.io",
+        metadata=setting.about(
+            "containerd-namespace",
+            values.parse_namespace,
+            "NAME",
+            "The containerd namespace whose content is shared.",
+        ),
+    )
+    containerd_root: Path = field(
+        default=Path("/var/lib/containerd"),
+        metadata=setting.about(
+            "containerd-root",
+            values.parse_path,
+            "DIR",
+            "containerd's root directory, from whose files blobs are served.",
+        ),
+    )
+    mirror_registries: tuple[RegistryUrl, ...] = field(
+        default=(),
+        metadata=setting.about(
+            "mirror-registry",
+            values.parse_registry_urls,
+            "URL",
+            "A registry to be a mirror of.",
+            is_many=True,
+            default_text="none: all registries",
+        ),
+    )
+    default_registry: str = field(
+        default=DOCKER_HUB,
+        metadata=setting.about(
+            "default-registry",
+            values.parse_default_registry,
+            "HOST",
+            "The registry meant by a request that names none.",
+        ),
+    )
+    registry_filters: tuple[re.Pattern[str], ...] = field(
+        default=(),
+        metadata=setting.about(
+            "registry-filter",
+            values.parse_registry_filters,
+            "REGEX",
+            "Images in whose `registry/repository[:tag]` it is found are neither served nor advertised.",
+            is_many=True,
+            default_text="none",
+        ),
+    )
+    tag_policies: TagPolicies = field(
+        default=TagPolicies(),
+        metadata=setting.about(
+            "tag-policy",
+            values.parse_tag_policies,
+            "REGEX=POLICY",
+            "How far tags in whose full name the expression is found are trusted: "
+            "`never`, `cluster` or `fresh:30s`; the first match wins.",
+            is_many=True,
+            default_text="none: `cluster` for all",
+        ),
+    )
+    hosts_dir: Path = field(
+        default=Path("/etc/containerd/certs.d"),
+        metadata=setting.about(
+            "hosts-dir",
+            values.parse_path,
+            "DIR",
+            "containerd's `config_path`, the directory of its `hosts.toml` files.",
+        ),
+    )
+    write_hosts: bool = field(
+        default=False,
+        metadata=setting.about(
+            "write-hosts",
+            None,
+            "",
+            "Write `hosts.toml`, and look after it every minute, so that containerd uses this mirror.",
+            has_negative=True,
+        ),
+    )
+    log_level: LogLevel = field(
+        default=LogLevel.INFO,
+        metadata=setting.about(
+            "log-level",
+            values.one_of(LogLevel),
+            "debug|info|warning|error",
+            "The least important lines that are logged.",
+        ),
+    )
+    log_format: LogFormat = field(
+        default=LogFormat.JSON,
+        metadata=setting.about(
+            "log-format",
+            values.one_of(LogFormat),
+            "json|console",
+            "One JSON object a line, or text for people.",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other."""
+        _check_key_choice(self)
+        _check_discovery(self)
+        _check_ports(self)
+        values.parse_node_name(self.node_name)
+        values.parse_socket_path(str(self.admin_socket_path))
+
+    @property
+    def admin_socket_path(self) -> Path:
+        """Where the admin socket is, given or not."""
+        return admin_socket_path(self.admin_socket, self.state_dir)
+
+    @property
+    def seed_source(self) -> Discovery:
+        """Where seeds come from, given or not."""
+        return self.discovery or (Discovery.STATIC if self.seed_dns is None else Discovery.DNS)
+
+    @property
+    def content_filter(self) -> ContentFilter:
+        """What is served and advertised at all."""
+        return ContentFilter(self.registry_filters, frozenset(url.host for url in self.mirror_registries))
+
+
+SETTINGS: Final[dict[str, Setting]] = {
+    item.name: item.metadata[setting.KEY] for item in dataclasses.fields(NodeConfig)
+}
+"""By name of the field, in the order of the help text."""
+
+
+def default_of(name: str) -> object:
+    """Return the default of a field of `NodeConfig`."""
+    item = next(item for item in dataclasses.fields(NodeConfig) if item.name == name)
+    return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+
+
+def admin_socket_path(admin_socket: Path | None, state_dir: Path) -> Path:
+    """Return where the admin socket is when `admin_socket` may not have been given."""
+    return admin_socket or state_dir / "admin.sock"
+
+
+def _check_key_choice(config: NodeConfig) -> None:
+    if config.cluster_key_file is None and not config.plaintext:
+        raise ConfigError(
+            "--cluster-key-file is missing: make a key with `spegel-gossip keyring new` and give the same "
+            "file to every node, or give --plaintext to trust whoever reaches the peer port"
+        )
+    if config.cluster_key_file is not None and config.plaintext:
+        raise ConfigError(
+            "--plaintext contradicts --cluster-key-file: leave one of them out, --plaintext to use the key"
+        )
+
+
+def _check_discovery(config: NodeConfig) -> None:
+    if config.seed_source is Discovery.DNS and config.seed_dns is None:
+        raise ConfigError("--discovery dns needs --seed-dns: give the DNS name whose addresses are members")
+    if config.seed_source is Discovery.STATIC and config.seed_dns is not None:
+        raise ConfigError("--seed-dns contradicts --discovery static: leave one of them out")
+
+
+def _check_ports(config: NodeConfig) -> None:
+    listeners = (
+        ("--registry-listen", config.registry_listen),
+        ("--peer-listen", config.peer_listen),
+        ("--status-listen", config.status_listen),
+    )
+    for index, (flag, address) in enumerate(listeners):
+        for other_flag, other in listeners[:index]:
+            everywhere = {"::", "0.0.0.0"} & {address.host, other.host}  # noqa: S104 - compared, not bound
+            if address.port == other.port and (everywhere or address.host == other.host):
+                raise ConfigError(
+                    f"{flag} {address} takes the port of {other_flag} {other}: give another port"
+                )
