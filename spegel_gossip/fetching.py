@@ -66,6 +66,8 @@ class BlobStream(Protocol):
     async def aclose(self, *, delivered: int) -> None:
         """End it; a source that sent everything goes back to the pool.
 
+        Safe to call twice; the first call counts.
+
         Args:
             delivered: bytes handed on in all, so that a clean end is told from a cut
         """

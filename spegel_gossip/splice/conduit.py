@@ -1,0 +1,103 @@
+"""From a peer's socket to a client's, through a pipe, without passing through Python.
+
+Where splice does not work (a sandbox that forbids it, a socket type that lacks it) the same
+bytes are received and sent; that choice is made once, here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+import trio
+
+from spegel_gossip.fetching import Segment
+from spegel_gossip.splice.errors import ClientGoneError
+from spegel_gossip.splice.inlet import receive, wait_for_bytes
+from spegel_gossip.splice.outlet import Outlet
+from spegel_gossip.splice.pipes import Pipe, PipePool
+
+SPLICE_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+
+UNSUPPORTED_ERRNOS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+"""What splice says when it cannot be used at all."""
+
+COPY_CHUNK = 256 << 10
+"""Bytes received at once where splice cannot be used."""
+
+
+class Conduit:
+    """Moves segments to outlets; owns the pipes."""
+
+    def __init__(self, turn: Callable[[], int], *, can_splice: bool = True) -> None:
+        """Take what says how many bytes a transfer may move before others get the loop."""
+        self._turn = turn
+        self._can_splice = can_splice
+        self._pipes = PipePool()
+
+    async def move(self, segment: Segment, outlet: Outlet, count: int) -> None:
+        """Move up to `count` bytes; returns early when the source ends, fails or stalls.
+
+        Raises:
+            ClientGoneError: the client closed.
+            ClientStalledError: the client took nothing for too long.
+        """
+        stop = outlet.moved + count
+        if self._can_splice and count:
+            with self._pipes.lend() as pipe:
+                await self._splice(segment, outlet, stop, pipe)
+        if not self._can_splice:
+            await self._copy(segment, outlet, stop)
+
+    def close(self) -> None:
+        """Release the idle pipes."""
+        self._pipes.close()
+
+    async def _splice(self, segment: Segment, outlet: Outlet, stop: int, pipe: Pipe) -> None:
+        source = segment.fileno()
+        since_checkpoint = 0
+        while outlet.moved < stop:
+            turn = self._turn()
+            try:
+                filled = os.splice(
+                    source, pipe.writer, min(turn, pipe.capacity, stop - outlet.moved), flags=SPLICE_FLAGS
+                )
+            except BlockingIOError:
+                since_checkpoint = 0
+                if await wait_for_bytes(segment, until=outlet.give_up_at):
+                    continue
+                return
+            except OSError as exc:
+                # Every other error is the source's: the pipe is empty and ours.
+                self._can_splice = exc.errno not in UNSUPPORTED_ERRNOS
+                return
+            if filled == 0:
+                return
+            pipe.pending = filled
+            await self._drain(pipe, outlet)
+            since_checkpoint += filled
+            if since_checkpoint >= turn:
+                since_checkpoint = 0
+                await trio.lowlevel.checkpoint()
+
+    async def _drain(self, pipe: Pipe, outlet: Outlet) -> None:
+        # To the last byte before the pipe is filled again: else EAGAIN on filling could mean
+        # a full pipe as well as a silent source, and bytes could be left behind at the end.
+        while pipe.pending:
+            try:
+                moved = os.splice(pipe.reader, outlet.fileno(), pipe.pending, flags=SPLICE_FLAGS)
+            except BlockingIOError:
+                await outlet.wait_writable()
+                continue
+            except OSError as exc:
+                raise ClientGoneError(f"the client closed: {exc}") from exc
+            pipe.pending -= moved
+            outlet.took(moved)
+
+    async def _copy(self, segment: Segment, outlet: Outlet, stop: int) -> None:
+        while outlet.moved < stop:
+            data = await receive(segment, min(COPY_CHUNK, stop - outlet.moved), until=outlet.give_up_at)
+            if not data:
+                return
+            await outlet.write(data)

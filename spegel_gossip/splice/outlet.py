@@ -1,0 +1,88 @@
+"""The receiving end of a transfer: a client's socket that counts what it took.
+
+Everything that can fail on the client's side fails here, as `ClientGoneError` or
+`ClientStalledError`, so that it is never taken for a failing source.
+"""
+
+from __future__ import annotations
+
+import errno
+
+import trio
+
+from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError
+
+CLIENT_CLOSED_ERRNOS = frozenset(
+    {
+        errno.EBADF,  # closed by another task of ours: trio gives a closed socket the descriptor -1
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENOTCONN,
+        errno.EPIPE,
+        errno.ETIMEDOUT,
+    }
+)
+"""What sendfile says when the socket, not the file, is at fault."""
+
+
+class Outlet:
+    """A client's socket for the length of one body."""
+
+    def __init__(self, sock: trio.socket.SocketType, *, progress_timeout: float) -> None:
+        """Begin to count; `progress_timeout` is in seconds without a byte taken."""
+        self.moved = 0
+        self._sock = sock
+        self._progress_timeout = progress_timeout
+        self._progress_at = trio.current_time()
+
+    @property
+    def give_up_at(self) -> float:
+        """When the transfer is given up unless a byte moves before (trio's clock)."""
+        return self._progress_at + self._progress_timeout
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor; -1 once it was closed."""
+        return self._sock.fileno()
+
+    def took(self, count: int) -> None:
+        """Count bytes that the kernel accepted for the client."""
+        self.moved += count
+        self._progress_at = trio.current_time()
+
+    async def wait_writable(self) -> None:
+        """Wait until the socket takes more.
+
+        Raises:
+            ClientGoneError: it was closed meanwhile.
+            ClientStalledError: it took nothing within the progress timeout.
+        """
+        # Counted from here: what the source took before is no fault of the client.
+        with trio.move_on_after(self._progress_timeout):
+            try:
+                await trio.lowlevel.wait_writable(self._sock)
+            except (trio.ClosedResourceError, OSError, ValueError) as exc:
+                raise ClientGoneError("the client's socket was closed") from exc
+            return
+        raise ClientStalledError(f"the client took nothing for {self._progress_timeout:g} s")
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Send bytes that are already in this process.
+
+        Raises:
+            ClientGoneError: the client closed.
+            ClientStalledError: it took nothing within the progress timeout.
+        """
+        rest = memoryview(data)
+        while rest:
+            sent = 0
+            with trio.move_on_after(self._progress_timeout):
+                try:
+                    sent = await self._sock.send(rest)
+                except (trio.ClosedResourceError, OSError) as exc:
+                    raise ClientGoneError(f"the client closed: {exc}") from exc
+            if sent == 0:
+                raise ClientStalledError(f"the client took nothing for {self._progress_timeout:g} s")
+            self.took(sent)
+            rest = rest[sent:]
