@@ -1,0 +1,70 @@
+"""Which addresses of this node to advertise, when the operator did not say.
+
+The kernel's routing table knows: connecting a datagram socket sends nothing but
+picks the source address that packets to that destination would carry.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from spegel_gossip.errors import ConfigError
+from spegel_gossip.swim.address import Address
+
+_ANYWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Documentation addresses (RFC 5737, RFC 3849): they follow the default route."""
+
+_ANY_PORT = 9
+
+
+def source_address(destination: str) -> str | None:
+    """Return the address that packets to `destination` would carry, or None without a route."""
+    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((destination, _ANY_PORT))
+            host: str = probe.getsockname()[0]
+    except OSError:
+        return None
+    return host
+
+
+def own_addresses(*, bound_host: str, port: int, seeds: Sequence[Address]) -> tuple[Address, ...]:
+    """Return the addresses under which the other members can reach this node.
+
+    A socket bound to one address has that one. Otherwise the routes to the seeds
+    decide, then the default routes of both families, then loopback (a node that
+    has no network yet is a cluster of one).
+
+    Args:
+        bound_host: the host of the peer listener; a wildcard binds every address
+        port: the peer port
+        seeds: the seed addresses known so far
+
+    Raises:
+        ConfigError: only loopback leads to the others, while the seeds are not on loopback.
+    """
+    if not ipaddress.ip_address(bound_host).is_unspecified:
+        return (Address.make(bound_host, port),)
+    anywhere = [_ANYWHERE[socket.AF_INET]] + ([_ANYWHERE[socket.AF_INET6]] if ":" in bound_host else [])
+    found = _sources([seed.host for seed in seeds]) or _sources(anywhere)
+    usable = [host for host in found if not ipaddress.ip_address(host).is_link_local]
+    routable = [host for host in usable if not ipaddress.ip_address(host).is_loopback]
+    if routable:
+        # One of each family: members try them in order and remember which works.
+        families = {":" in host: host for host in reversed(routable)}
+        return tuple(Address.make(host, port) for host in sorted(families.values(), key=lambda h: ":" in h))
+    # A cluster on one machine: its seeds are on loopback, and so are its members.
+    if any(not ipaddress.ip_address(seed.host).is_loopback for seed in seeds):
+        raise ConfigError(
+            "--advertise-address: only a loopback address was found while the seeds are elsewhere; "
+            "give the address under which the other nodes reach this one"
+        )
+    return (Address.make(usable[0] if usable else "127.0.0.1", port),)
+
+
+def _sources(destinations: Sequence[str]) -> dict[str, None]:
+    """Return the source addresses towards the destinations, each once, in order."""
+    return dict.fromkeys(host for to in destinations if (host := source_address(to)) is not None)
