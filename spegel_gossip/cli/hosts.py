@@ -1,0 +1,89 @@
+"""`spegel-gossip hosts write|remove|show`: containerd's way to this mirror."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from spegel_gossip.cli.output import print_json, print_table
+from spegel_gossip.cli.settings import load_settings, setting_options
+from spegel_gossip.hosts.files import HostsConfig, remove_hosts, show_hosts, write_hosts
+from spegel_gossip.hosts.plan import HostsEntry, HostsState, Step, WriteFile
+
+_SETTINGS = ("hosts_dir", "registry_listen", "mirror_registries")
+
+
+@click.group("hosts")
+def command() -> None:
+    """Write, remove or show the hosts.toml files that send containerd to this mirror.
+
+    containerd reads them at every pull; it need not be restarted, but its own
+    configuration must name their directory as config_path.
+    """
+
+
+@command.command("write")
+@setting_options(*_SETTINGS)
+@click.pass_context
+def write(context: click.Context, /, **flags: object) -> None:
+    """Write ours; leave what others wrote, and say so."""
+    config = _config(flags)
+    steps, entries = write_hosts(config)
+    _print_steps(config.hosts_dir, steps)
+    for entry in entries:
+        if entry.state is HostsState.FOREIGN:
+            click.echo(f"{config.hosts_dir / entry.folder}: {entry.note}", err=True)
+    if any(entry.is_wanted and entry.state is not HostsState.CURRENT for entry in entries):
+        context.exit(1)
+
+
+@command.command("remove")
+@setting_options("hosts_dir")
+def remove(**flags: object) -> None:
+    """Remove ours, whatever they say; leave what others wrote."""
+    hosts_dir: Path = load_settings(flags)["hosts_dir"]
+    _print_steps(hosts_dir, remove_hosts(hosts_dir))
+
+
+@command.command("show")
+@setting_options(*_SETTINGS)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(as_json: bool, **flags: object) -> None:
+    """Show which files are in place, which are others', and what would be written."""
+    config = _config(flags)
+    entries = show_hosts(config)
+    if as_json:
+        print_json({"hosts_dir": str(config.hosts_dir), "entries": [_as_json(entry) for entry in entries]})
+        return
+    print_table(
+        ("REGISTRY", "STATE", "NOTE"),
+        [(_registry(entry), entry.state.value, entry.note) for entry in entries],
+    )
+
+
+def _config(flags: Mapping[str, object]) -> HostsConfig:
+    values = load_settings(flags)
+    return HostsConfig(
+        hosts_dir=values["hosts_dir"],
+        mirror=values["registry_listen"],
+        registries=values["mirror_registries"],
+    )
+
+
+def _print_steps(hosts_dir: Path, steps: list[Step]) -> None:
+    for step in steps:
+        change = "wrote" if isinstance(step, WriteFile) else "removed"
+        click.echo(f"{change} {hosts_dir / step.folder / 'hosts.toml'}")
+    if not steps:
+        click.echo(f"nothing to change in {hosts_dir}")
+
+
+def _registry(entry: HostsEntry) -> str:
+    return "all others (_default)" if entry.folder == "_default" else entry.folder
+
+
+def _as_json(entry: HostsEntry) -> dict[str, object]:
+    return dataclasses.asdict(entry)
