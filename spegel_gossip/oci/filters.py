@@ -7,13 +7,12 @@ registries that are mirrored at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import urlsplit
 
 from spegel_gossip.errors import ConfigError
-from spegel_gossip.oci.reference import TagName, normalize_registry
+from spegel_gossip.oci.reference import TagName
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +31,13 @@ class ContentFilter:
     """The mirrored registries, by their normal names; empty for all."""
 
     @classmethod
-    def make(cls, patterns: Sequence[str] = (), *, mirrored_registries: Sequence[str] = ()) -> Self:
-        """Compile the operator's expressions and read the mirrored registries, URLs or plain hosts.
+    def make(cls, patterns: Iterable[str] = (), *, registries: Iterable[str] = ()) -> Self:
+        """Compile the operator's expressions; `registries` are normal names.
 
         Raises:
-            ConfigError: if an expression does not compile or a registry is none.
+            ConfigError: if an expression does not compile.
         """
-        return cls(
-            tuple(_compile(pattern) for pattern in patterns),
-            frozenset(_registry_of(url) for url in mirrored_registries),
-        )
+        return cls(tuple(_compile(pattern) for pattern in patterns), frozenset(registries))
 
     @property
     def is_set(self) -> bool:
@@ -63,25 +59,13 @@ class ContentFilter:
 def _compile(pattern: str) -> re.Pattern[str]:
     if not pattern:
         raise ConfigError(
-            "--registry-filter is empty, which would keep every image out: "
-            "remove it, or give an expression such as '^docker\\.io/private/'"
+            "an empty expression would keep every image out: "
+            "remove it, or give one such as '^docker\\.io/private/'"
         )
     try:
         return re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as exc:
         raise ConfigError(
-            f"--registry-filter {pattern!r} is not a regular expression ({exc}): "
+            f"{pattern!r} is not a regular expression ({exc}): "
             "correct it; it is searched for in 'registry/repository:tag'"
         ) from exc
-
-
-def _registry_of(url: str) -> str:
-    remedy = "give scheme and host and nothing more, such as https://ghcr.io"
-    try:
-        parts = urlsplit(url if "://" in url else f"https://{url}")
-        registry = normalize_registry(parts.netloc)
-    except ValueError as exc:  # urlsplit's own, or InvalidReferenceError
-        raise ConfigError(f"--mirror-registry {url!r} names no registry ({exc}): {remedy}") from exc
-    if parts.scheme not in {"http", "https"} or parts.path.strip("/") or parts.query or parts.fragment:
-        raise ConfigError(f"--mirror-registry {url!r} is not the URL of a registry: {remedy}")
-    return registry

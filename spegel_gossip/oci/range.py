@@ -39,15 +39,36 @@ def unsatisfied_content_range(size: int) -> str:
     return f"bytes */{size}"
 
 
-def parse_range(header: str | None, size: int) -> ByteRange | None:
-    """Return the part of a blob of `size` bytes that a Range header asks for.
+@dataclass(frozen=True, slots=True)
+class RequestedRange:
+    """What a Range header asks for, before the size of the blob is known."""
 
-    None means the whole blob: no header, or one that is to be ignored. An end past
-    the blob's is cut to it, as is a suffix longer than the blob.
+    header: str
+    start: int | None
+    """The first byte's offset; None where the last bytes of the blob are meant."""
 
-    Raises:
-        InvalidRangeError: if the range is well formed but holds no byte of the blob.
-    """
+    last: int | None
+    """The last byte's offset, None for the blob's end; with no `start`, how many bytes from the end."""
+
+    def within(self, size: int) -> ByteRange | None:
+        """Return the bytes meant of a blob of `size` bytes; None means all of it.
+
+        Raises:
+            InvalidRangeError: if there is no such byte.
+        """
+        if self.start is None:
+            count = self.last or 0
+            if count == 0:
+                raise InvalidRangeError(self.header, size)
+            # The last bytes of an empty blob are all of it, and a 206 cannot carry no byte.
+            return ByteRange(max(0, size - count), size) if size else None
+        if self.start >= size:
+            raise InvalidRangeError(self.header, size)
+        return ByteRange(self.start, size if self.last is None else min(self.last + 1, size))
+
+
+def parse_range_header(header: str | None) -> RequestedRange | None:
+    """Return the one range of bytes that a header asks for, or None where it is to be ignored."""
     if header is None:
         return None
     unit, equals, range_set = header.strip(_OPTIONAL_WHITESPACE).partition("=")
@@ -59,20 +80,21 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     if len(ranges) != 1:
         return None
     if (suffix := _SUFFIX_RANGE.fullmatch(ranges[0])) is not None:
-        return _last_bytes(int(suffix[1]), header, size)
+        return RequestedRange(header, None, int(suffix[1]))
     if (match := _INT_RANGE.fullmatch(ranges[0])) is None:
         return None
-    start = int(match[1])
-    last = size - 1 if match[2] is None else int(match[2])
-    if match[2] is not None and last < start:
-        return None
-    if start >= size:
-        raise InvalidRangeError(header, size)
-    return ByteRange(start, min(last + 1, size))
+    start, last = int(match[1]), None if match[2] is None else int(match[2])
+    return None if last is not None and last < start else RequestedRange(header, start, last)
 
 
-def _last_bytes(count: int, header: str, size: int) -> ByteRange | None:
-    if count == 0:
-        raise InvalidRangeError(header, size)
-    # The last bytes of an empty blob are all of it, and a 206 cannot carry no byte.
-    return ByteRange(max(0, size - count), size) if size else None
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """Return the part of a blob of `size` bytes that a Range header asks for.
+
+    None means the whole blob: no header, or one that is to be ignored. An end past
+    the blob's is cut to it, as is a suffix longer than the blob.
+
+    Raises:
+        InvalidRangeError: if the range is well formed but holds no byte of the blob.
+    """
+    requested = parse_range_header(header)
+    return None if requested is None else requested.within(size)

@@ -71,12 +71,12 @@ def _parse_rule(rule: str) -> tuple[re.Pattern[str], TagPolicy]:
     # From the right: an expression may hold an equals sign, a policy does not.
     expression, equals, policy = rule.rpartition("=")
     if not equals or not expression:
-        raise ConfigError(f"--tag-policy {rule!r} is not REGEX=POLICY: write for example ':latest$=fresh:5m'")
+        raise ConfigError(f"{rule!r} is not REGEX=POLICY: write for example ':latest$=fresh:5m'")
     try:
         return re.compile(expression), _parse_policy(policy)
     except (re.error, OverflowError, RecursionError) as exc:
         raise ConfigError(
-            f"--tag-policy {rule!r}: {expression!r} is not a regular expression ({exc}): "
+            f"{expression!r} is not a regular expression ({exc}): "
             "correct it; it is searched for in 'registry/repository:tag'"
         ) from exc
 
@@ -91,6 +91,6 @@ def _parse_policy(text: str) -> TagPolicy:
     if kind == "fresh" and match is not None and int(match[1]) > 0:
         return TagPolicy(float(int(match[1]) * _SECONDS[match[2]]))
     raise ConfigError(
-        f"--tag-policy has the unknown policy {text!r}: "
+        f"{text!r} is not a policy: "
         "use never, cluster, or fresh: with a duration such as fresh:30s, fresh:5m, fresh:12h"
     )

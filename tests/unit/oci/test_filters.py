@@ -50,7 +50,7 @@ def test_a_request_by_digest_has_no_tag_to_match() -> None:
 
 
 def test_only_mirrored_registries_are_served() -> None:
-    content_filter = ContentFilter.make(mirrored_registries=["https://ghcr.io", "http://localhost:5000/"])
+    content_filter = ContentFilter.make(registries=["ghcr.io", "localhost:5000"])
 
     assert content_filter.allows("ghcr.io", "any/thing")
     assert content_filter.allows("localhost:5000", "any/thing", "v1")
@@ -58,55 +58,15 @@ def test_only_mirrored_registries_are_served() -> None:
     assert not content_filter.allows("localhost", "any/thing")
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "docker.io",
-        "https://docker.io",
-        "https://registry-1.docker.io",
-        "index.docker.io",
-        "https://DOCKER.IO/",
-    ],
-)
-def test_docker_hub_is_one_registry_under_all_its_names(url: str) -> None:
-    content_filter = ContentFilter.make(mirrored_registries=[url])
-
-    assert content_filter.allows("docker.io", "library/nginx")
-    assert not content_filter.allows("ghcr.io", "library/nginx")
-
-
 def test_an_expression_wins_over_a_mirrored_registry() -> None:
-    content_filter = ContentFilter.make(["private"], mirrored_registries=["https://ghcr.io"])
+    content_filter = ContentFilter.make(["private"], registries=["ghcr.io"])
 
     assert not content_filter.allows("ghcr.io", "private/app")
 
 
 @pytest.mark.parametrize("pattern", ["(", "[a-", "*", "(?P<a>x)(?P<a>y)", "a{2,1}", ""])
-def test_an_expression_that_does_not_compile_names_the_flag_and_the_remedy(pattern: str) -> None:
-    with pytest.raises(ConfigError, match="--registry-filter") as caught:
+def test_an_expression_that_does_not_compile_is_refused_with_a_remedy(pattern: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         ContentFilter.make([pattern])
 
     assert "correct it" in str(caught.value) or "remove it" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "https://",
-        "ftp://ghcr.io",
-        "https://ghcr.io/library",
-        "https://ghcr.io?x=1",
-        "https://ghcr.io#x",
-        "https://user@ghcr.io",
-        "https://gh cr.io",
-        "https://[::1",
-        "https://ghcr.io:port",
-        "*",
-    ],
-)
-def test_a_mirrored_registry_that_is_none_names_the_flag_and_the_remedy(url: str) -> None:
-    with pytest.raises(ConfigError, match="--mirror-registry") as caught:
-        ContentFilter.make(mirrored_registries=[url])
-
-    assert "give scheme and host" in str(caught.value)

@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from spegel_gossip.oci.errors import InvalidRangeError
-from spegel_gossip.oci.range import ByteRange, parse_range, unsatisfied_content_range
+from spegel_gossip.oci.range import (
+    ByteRange,
+    RequestedRange,
+    parse_range,
+    parse_range_header,
+    unsatisfied_content_range,
+)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +96,10 @@ def test_content_range_names_the_last_byte_not_the_one_after() -> None:
 
 def test_content_range_of_a_416_names_only_the_size() -> None:
     assert unsatisfied_content_range(10) == "bytes */10"
+
+
+def test_a_range_is_read_before_the_size_is_known() -> None:
+    assert parse_range_header("bytes=7-") == RequestedRange("bytes=7-", 7, None)
+    assert parse_range_header("bytes=7-9") == RequestedRange("bytes=7-9", 7, 9)
+    assert parse_range_header("bytes=-9") == RequestedRange("bytes=-9", None, 9)
+    assert parse_range_header("bytes=0-1,2-3") is None

@@ -53,8 +53,8 @@ def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
         "(=never",
     ],
 )
-def test_a_rule_that_cannot_be_read_names_the_flag_and_a_remedy(rule: str) -> None:
-    with pytest.raises(ConfigError, match="--tag-policy") as caught:
+def test_a_rule_that_cannot_be_read_is_refused_with_a_remedy(rule: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         TagPolicies.parse([rule])
 
     assert any(word in str(caught.value) for word in ("write for example", "correct it", "use never"))
