@@ -1,0 +1,30 @@
+"""A log line that hostile traffic cannot turn into a flood."""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+log = structlog.get_logger(__name__)
+
+QUIET_INTERVAL = 60.0
+"""Seconds between two lines; what happens in between is counted only."""
+
+
+class QuietLog:
+    """Logs one event at debug, at most once a minute, with the number left out since."""
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._silent_until_at = 0.0
+        self._left_out = 0
+
+    def __call__(self, **facts: object) -> None:
+        """Log, or count what was not logged."""
+        now = trio.current_time()
+        if now < self._silent_until_at:
+            self._left_out += 1
+            return
+        log.debug(self._event, left_out=self._left_out, **facts)
+        self._silent_until_at = now + QUIET_INTERVAL
+        self._left_out = 0
