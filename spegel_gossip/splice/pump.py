@@ -43,12 +43,17 @@ async def close_source(source: BlobReader | BlobStream, *, delivered: int = 0) -
 class Pump:
     """Sends blobs. Made once per process; belongs to the loop it runs on."""
 
-    def __init__(self, config: PumpConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: PumpConfig | None = None,
+        *,
+        make_conduit: Callable[[Callable[[], int]], Conduit] = Conduit,
+    ) -> None:
         """Start with no transfer under way."""
         self._config = config or PumpConfig()
         self._active = 0
         self._disk = trio.CapacityLimiter(self._config.disk_threads)
-        self._conduit = Conduit(self._turn)
+        self._conduit = make_conduit(self._turn)
 
     @property
     def active(self) -> int:
