@@ -1,7 +1,6 @@
 """A containerd with its own root, state and socket, inside a node's namespace, and ctr to drive it."""
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
@@ -58,10 +57,13 @@ class ContainerdBuild:
         return (int(major), int(minor)) >= (2, 1)
 
 
+SYSTEM = Path("/usr/bin/containerd")
+
+
 def containerd_versions() -> dict[str, ContainerdBuild]:
     """The versions found here: the system's, and those below `.tools/`, by version number."""
-    found = {}
-    daemons = [*sorted(TOOLS.glob("containerd-*/containerd")), Path("/usr/bin/containerd")]
+    found: dict[str, ContainerdBuild] = {}
+    daemons = [*sorted(TOOLS.glob("containerd-*/containerd")), SYSTEM]
     for daemon in daemons:
         if daemon.exists() and daemon.with_name("ctr").exists():
             version = re.search(r"\b(\d+\.\d+\.\d+)", run(str(daemon), "--version"))
@@ -71,16 +73,17 @@ def containerd_versions() -> dict[str, ContainerdBuild]:
 
 
 def containerd_build(version: str) -> ContainerdBuild:
-    """The programs of one version.
+    """The programs of one version, or of the system's own for "debian".
 
     Raises:
         ContainerdMissingError: they are not here.
     """
     found = containerd_versions()
+    if version == "debian":
+        version = next((one for one, build in found.items() if build.daemon == SYSTEM), version)
     if version not in found:
-        remedy = (
-            "apt-get install containerd" if version == "1.6.20" else f"scripts/build-containerd {version}"
-        )
+        system = version in {"debian", "1.6.20"}
+        remedy = "apt-get install containerd" if system else f"scripts/build-containerd {version}"
         raise ContainerdMissingError(f"containerd {version} is not here ({', '.join(found)} are): {remedy}")
     return found[version]
 
@@ -240,6 +243,6 @@ class Containerd:
 
 def _size(path: Path) -> int:
     try:
-        return os.stat(path).st_size
+        return path.stat().st_size
     except FileNotFoundError:
         return 0

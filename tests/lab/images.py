@@ -1,8 +1,8 @@
 """Images and artifacts made from a seed: the same seed and sizes give the same digests, everywhere.
 
-Layers are real tar archives that containerd unpacks. One that must be large is a small archive followed by numbered
-filler: a tar reader stops at the end-of-archive mark, so unpacking a gigabyte costs hashing and no disk, and a
-transfer that puts bytes at the wrong offset changes the digest.
+Layers are real tar archives that containerd unpacks. One that must be large is a small archive followed
+by numbered filler: a tar reader stops at the end-of-archive mark, so unpacking a gigabyte costs hashing and
+no disk, and a transfer that puts bytes at the wrong offset changes the digest.
 """
 
 import gzip
@@ -14,7 +14,6 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -51,7 +50,7 @@ class Blob:
         if self.head:
             yield self.head
         filler = self.size - len(self.head)
-        for number in range(0, (filler + _FILLER_STEP - 1) // _FILLER_STEP):
+        for number in range((filler + _FILLER_STEP - 1) // _FILLER_STEP):
             length = min(_FILLER_STEP, filler - number * _FILLER_STEP)
             yield number.to_bytes(8, "big").ljust(length, b"\0")[:length]
 
@@ -63,7 +62,7 @@ class Blob:
             whole.update(chunk)
         return f"sha256:{whole.hexdigest()}"
 
-    def descriptor(self, **more: Any) -> dict[str, Any]:
+    def descriptor(self, **more: object) -> dict[str, object]:
         """Its OCI descriptor, with any further keys."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size, **more}
 
@@ -185,5 +184,5 @@ def _manifest(config: Blob, layers: Sequence[Blob], annotations: Mapping[str, st
     return _json_blob(MANIFEST, document)
 
 
-def _json_blob(media_type: str, document: Mapping[str, Any]) -> Blob:
+def _json_blob(media_type: str, document: Mapping[str, object]) -> Blob:
     return Blob.of(media_type, json.dumps(document, indent=2).encode())

@@ -1,11 +1,13 @@
 """A bridge in a namespace of its own, namespaces on it, bandwidth per link, and faults.
 
 The host has no address on this network: nothing here can be reached but from inside a namespace, and
-nothing here reaches out. Each lab has its own bridge, so all labs use the same addresses and run side by side.
+nothing here reaches out. Each lab has its own bridge, so all labs use the same addresses and run side by
+side.
 
-Every namespace is as a strict NetworkPolicy would leave it: only the ports it opens answer, everything else that
-comes in is dropped without a word, and so is whatever goes to an address outside the lab. The bridge answers
-ARP for `API_SERVER_ADDRESS` and swallows what is sent there: a black hole where the API server would be.
+Every namespace is as a strict NetworkPolicy would leave it: only the ports it opens answer, everything
+else that comes in is dropped without a word, and so is whatever goes to an address outside the lab. The
+bridge answers ARP for `API_SERVER_ADDRESS` and swallows what is sent there: a black hole where the API
+server would be.
 """
 
 import ctypes
@@ -110,6 +112,11 @@ class Namespace:
             raise
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return link
+
+    def listen(self, port: int) -> socket.socket:
+        """A TCP listener inside, which connections reach though nobody accepts them."""
+        with self.entered():
+            return socket.create_server((self.address, port))
 
     def datagram_socket(self) -> socket.socket:
         """An unbound UDP socket that sends from inside."""

@@ -15,7 +15,7 @@ REGISTRY_PORT = 5000
 START_TIMEOUT = 20.0
 
 HOST = "registry.lab"
-"""The registry's name in references; hosts.toml says where it is, as for a registry that DNS does not know."""
+"""The registry's name in references; hosts.toml says where it is, DNS does not know it."""
 
 _LINE = re.compile(
     r'^(?P<client>[\d.]+) - - \[[^]]*\] "(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" '

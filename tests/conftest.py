@@ -1,0 +1,16 @@
+"""Options and marks that every suite shares."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--containerd",
+        default="all",
+        metavar="VERSIONS",
+        help="which containerd the end-to-end tests use: all, debian (the system's), or versions by commas",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes more than ten seconds; left out of scripts/test")

@@ -1,0 +1,61 @@
+"""One lab for all cases of a file and a containerd version, and a clean start for each case."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from lab.cluster import Lab, missing_for_lab
+from lab.containerd import ContainerdMissingError
+
+VERSIONS = ("debian", "2.2.6")
+NODES = 3
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    # A file says with CONTAINERD_VERSIONS which versions it is about, if not the usual ones.
+    if "containerd_version" not in metafunc.fixturenames:
+        return
+    wanted = metafunc.config.getoption("--containerd").split(",")
+    offered = getattr(metafunc.module, "CONTAINERD_VERSIONS", VERSIONS)
+    chosen = [one for one in offered if wanted == ["all"] or one in wanted]
+    metafunc.parametrize("containerd_version", chosen, scope="module")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and isinstance(lab := item.funcargs.get("lab"), Lab):
+        report.sections.append(("lab", lab.describe()))
+    return report
+
+
+def not_run(reason: str) -> None:
+    """Skip on a developer's machine; fail where everything must run."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must run this, but {reason}")
+    pytest.skip(f"not run: {reason}")
+
+
+@pytest.fixture(scope="module")
+def shared_lab(containerd_version: str) -> Iterator[Lab]:
+    reason = missing_for_lab()
+    if reason is not None:
+        not_run(reason)
+    try:
+        lab = Lab(nodes=NODES, containerd=containerd_version)
+    except ContainerdMissingError as error:
+        not_run(str(error))
+        raise
+    with lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(shared_lab: Lab) -> Iterator[Lab]:
+    """The file's lab with a running registry, running containerds, no faults, and none of our processes."""
+    shared_lab.reset()
+    yield shared_lab
+    shared_lab.end_nodes()
