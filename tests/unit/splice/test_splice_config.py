@@ -7,7 +7,13 @@ from spegel_gossip.splice.serving import ServerConfig
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"progress_timeout": 0}, {"min_turn": 0}, {"min_turn": 2 << 20}, {"turn_budget": 1}, {"disk_threads": 0}],
+    [
+        {"progress_timeout": 0},
+        {"min_turn": 0},
+        {"min_turn": 2 << 20},
+        {"turn_budget": 1},
+        {"disk_threads": 0},
+    ],
 )
 def test_a_pump_that_cannot_work_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong)).split("_")[-1]):
