@@ -35,9 +35,8 @@ def test_a_compressed_layer_has_the_diff_id_that_the_config_names() -> None:
     image = images.image(1, [5_000], compressed=True)
     config, layer = image.blobs
     unpacked = gzip.decompress(content(layer))
-    assert json.loads(content(config))["rootfs"]["diff_ids"] == [
-        f"sha256:{hashlib.sha256(unpacked).hexdigest()}"
-    ]
+    diff_id = f"sha256:{hashlib.sha256(unpacked).hexdigest()}"
+    assert json.loads(content(config))["rootfs"]["diff_ids"] == [diff_id]
 
 
 def test_no_two_mebibytes_of_a_large_layer_are_alike() -> None:
