@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import msgpack
 
-from spegel_gossip.errors import DecodeError
+from spegel_gossip.errors import ConfigError, DecodeError
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.claims import INCARNATION_LIMIT, Claim
 from spegel_gossip.swim.member import MemberRecord, MemberState
@@ -29,6 +29,7 @@ from spegel_gossip.swim.messages import (
     Nack,
     Ping,
     PingReq,
+    PushPullKind,
 )  # fmt: skip
 
 MAX_NAME_BYTES: Final = 253
@@ -53,11 +54,26 @@ MAX_PUSH_PULL_BYTES: Final = 16 << 20
 _HASH = struct.Struct("!Q")
 _PORT = struct.Struct("!H")
 _ADDRESS_SIZES = {6, 18}
-_SEQ_LIMIT = 1 << 32
+SEQ_LIMIT: Final = 1 << 32
+"""Numbers of pings start again here."""
 _WIRE_LIMIT = 1 << 16
 _CLAIM_FIELDS = 11
 _MAX_UNKNOWN_ITEMS = 64
+PushPullBody = BucketHashes | BucketClaims
+
 _DECODE_FAILURES = (ValueError, TypeError, msgpack.exceptions.UnpackException)
+
+
+def check_record(record: MemberRecord) -> None:
+    """Refuse a record of our own that others would refuse.
+
+    Raises:
+        ConfigError: with what is wrong.
+    """
+    try:
+        _claim_untrusted(_claim_fields(Claim(record, record.boot, MemberState.ALIVE)), 0)
+    except DecodeError as exc:
+        raise ConfigError(f"the member record of {record.name!r} cannot be sent: {exc}") from exc
 
 
 def encode(message: Message) -> bytes:
@@ -102,44 +118,54 @@ def decode_datagram_untrusted(data: bytes) -> Iterator[Message]:
     raise DecodeError(f"more than {MAX_MESSAGES} messages in a datagram")
 
 
-def encode_bucket_hashes(hashes: Sequence[int]) -> bytes:
-    """Return the body of a push-pull's first request."""
-    return _pack([b"".join(map(_HASH.pack, hashes))])
+def encode_push_pull(body: PushPullBody) -> bytes:
+    """Return the body of one of a push-pull's requests, or of its answer."""
+    match body:
+        case BucketHashes(hashes):
+            return _pack([PushPullKind.HASHES.value, b"".join(map(_HASH.pack, hashes))])
+        case BucketClaims(name, bucket_count, buckets, claims):
+            fields = [_claim_fields(claim) for claim in claims[:MAX_PUSH_PULL_CLAIMS]]
+            return _pack([PushPullKind.CLAIMS.value, name, bucket_count, list(buckets), fields])
 
 
-def decode_bucket_hashes_untrusted(body: bytes) -> BucketHashes:
-    """Parse the body of a push-pull's first request.
+def decode_push_pull_untrusted(body: bytes) -> PushPullBody:
+    """Parse what `encode_push_pull` writes.
 
     Raises:
         DecodeError: for every malformed input, and nothing else.
     """
-    hashes = _bytes(_field(_array_untrusted(body, max_items=_MAX_UNKNOWN_ITEMS), 0))
+    if len(body) > MAX_PUSH_PULL_BYTES:
+        raise DecodeError(f"a push-pull body of {len(body)} bytes")
+    try:
+        fields = _list(_unpacker(body, max_items=MAX_PUSH_PULL_CLAIMS).unpack())
+    except _DECODE_FAILURES as exc:
+        raise DecodeError(f"not a push-pull body: {exc}") from exc
+    match _field(fields, 0):
+        case PushPullKind.HASHES:
+            return _bucket_hashes_untrusted(_bytes(_field(fields, 1)))
+        case PushPullKind.CLAIMS:
+            return _bucket_claims_untrusted(fields)
+        case kind:
+            raise DecodeError(f"a push-pull body of the kind {kind!r:.32}")
+
+
+def _bucket_hashes_untrusted(hashes: bytes) -> BucketHashes:
     count, rest = divmod(len(hashes), _HASH.size)
     if rest or not 0 < count <= MAX_BUCKETS or count & (count - 1):
         raise DecodeError(f"bucket hashes of {len(hashes)} bytes")
     return BucketHashes(tuple(one for (one,) in _HASH.iter_unpack(hashes)))
 
 
-def encode_bucket_claims(message: BucketClaims) -> bytes:
-    """Return the answer to a push-pull's first request, or the body of its second."""
-    claims = [_claim_fields(claim) for claim in message.claims[:MAX_PUSH_PULL_CLAIMS]]
-    return _pack([message.name, list(message.buckets), claims])
-
-
-def decode_bucket_claims_untrusted(body: bytes) -> BucketClaims:
-    """Parse what `encode_bucket_claims` writes.
-
-    Raises:
-        DecodeError: for every malformed input, and nothing else.
-    """
-    fields = _array_untrusted(body, max_items=MAX_PUSH_PULL_CLAIMS)
-    buckets = _list(_field(fields, 1))
-    if len(buckets) > MAX_BUCKETS:
-        raise DecodeError(f"{len(buckets)} buckets")
-    claims = _list(_field(fields, 2))
+def _bucket_claims_untrusted(fields: list[object]) -> BucketClaims:
+    count = _integer(_field(fields, 2), MAX_BUCKETS + 1)
+    buckets = _list(_field(fields, 3))
+    if len(buckets) > count or count & (count - 1):
+        raise DecodeError(f"{len(buckets)} buckets of {count}")
+    claims = _list(_field(fields, 4))
     return BucketClaims(
-        _text(_field(fields, 0), MAX_NAME_BYTES, least=1),
-        tuple(_integer(bucket, MAX_BUCKETS) for bucket in buckets),
+        _text(_field(fields, 1), MAX_NAME_BYTES, least=1),
+        count,
+        tuple(_integer(bucket, count) for bucket in buckets),
         tuple(_claim_untrusted(_list(claim), 0) for claim in claims),
     )
 
@@ -148,14 +174,14 @@ def _message_untrusted(raw: object) -> Message | None:
     fields = _list(raw)
     match _field(fields, 0):
         case MessageKind.PING:
-            return Ping(_integer(_field(fields, 1), _SEQ_LIMIT), _note(_field(fields, 2)))
+            return Ping(_integer(_field(fields, 1), SEQ_LIMIT), _note(_field(fields, 2)))
         case MessageKind.ACK:
-            return Ack(_integer(_field(fields, 1), _SEQ_LIMIT), _note(_field(fields, 2)))
+            return Ack(_integer(_field(fields, 1), SEQ_LIMIT), _note(_field(fields, 2)))
         case MessageKind.NACK:
-            return Nack(_integer(_field(fields, 1), _SEQ_LIMIT))
+            return Nack(_integer(_field(fields, 1), SEQ_LIMIT))
         case MessageKind.PING_REQ:
             return PingReq(
-                _integer(_field(fields, 1), _SEQ_LIMIT),
+                _integer(_field(fields, 1), SEQ_LIMIT),
                 _text(_field(fields, 2), MAX_NAME_BYTES, least=1),
                 _addresses_untrusted(_field(fields, 3)),
             )
@@ -220,15 +246,6 @@ def _address_untrusted(raw: object) -> Address:
         # One address, one spelling: a mapped one would be another key in the table.
         raise DecodeError(f"the address {host} port {port}")
     return Address(str(host), port)
-
-
-def _array_untrusted(body: bytes, *, max_items: int) -> list[object]:
-    if len(body) > MAX_PUSH_PULL_BYTES:
-        raise DecodeError(f"a push-pull body of {len(body)} bytes")
-    try:
-        return _list(_unpacker(body, max_items=max_items).unpack())
-    except _DECODE_FAILURES as exc:
-        raise DecodeError(f"not a push-pull body: {exc}") from exc
 
 
 def _unpacker(data: bytes, *, max_items: int) -> msgpack.Unpacker:

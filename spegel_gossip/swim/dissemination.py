@@ -36,6 +36,9 @@ class DisseminationQueue:
     def __len__(self) -> int:
         return len(self._transmits)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._transmits
+
     def add(self, claim: Claim) -> None:
         """Queue a claim, replacing what was to be said about that member.
 
@@ -57,39 +60,35 @@ class DisseminationQueue:
         self._transmits.clear()
         self._tiers.clear()
 
-    def take(self, room: int, *, limit: int, first: str = "") -> list[bytes]:
+    def take(self, room: int, *, limit: int, omit: str = "") -> list[bytes]:
         """Return encoded claims of at most `room` bytes together, and count them as sent.
 
         Args:
             room: bytes that are left in the datagram
             limit: how often a claim is sent before it is forgotten
-            first: a member about whom something goes ahead of the order (the buddy system)
+            omit: a member about whom the datagram says something already
         """
-        picked: list[tuple[str, bytes, int]] = []
-        transmits = self._transmits.get(first)
-        if transmits is not None and len(self._tiers[transmits][first]) <= room:
-            data = self._tiers[transmits][first]
-            picked.append((first, data, transmits))
-            room -= len(data)
-        self._pick(picked, room, already=first)
-        for name, data, sent in picked:
+        picked = self._pick(room, omit=omit)
+        for name, data, transmits in picked:
             self.discard(name)
-            if sent + 1 < limit:
-                self._put(name, data, sent + 1)
+            if transmits + 1 < limit:
+                self._put(name, data, transmits + 1)
         return [data for _, data, _ in picked]
 
-    def _pick(self, picked: list[tuple[str, bytes, int]], room: int, *, already: str) -> None:
+    def _pick(self, room: int, *, omit: str) -> list[tuple[str, bytes, int]]:
+        picked: list[tuple[str, bytes, int]] = []
         misfits = 0
         for transmits, tier in enumerate(self._tiers):
             for name in reversed(tier):
                 if room < SMALLEST_CLAIM_BYTES or misfits == MAX_MISFITS:
-                    return
+                    return picked
                 data = tier[name]
                 if len(data) > room:
                     misfits += 1
-                elif name != already:
+                elif name != omit:
                     picked.append((name, data, transmits))
                     room -= len(data)
+        return picked
 
     def _put(self, name: str, data: bytes, transmits: int) -> None:
         while len(self._tiers) <= transmits:

@@ -31,6 +31,9 @@ class Entry:
     round_trip_time: float | None = None
     last_probe_at: float | None = None
     last_ack_at: float | None = None
+    missed_acks: int = 0
+    """Probes in a row without a direct ack, however else it answered."""
+
     is_udp_blocked: bool = False
 
     @property
@@ -48,8 +51,9 @@ class Entry:
         age = 0.0 if self.member.is_live else max(0.0, now - self.since_at)
         return Claim(self.member.record, self.member.incarnation, self.member.state, self.accuser, age)
 
-    def measured(self, round_trip_time: float) -> None:
-        """Take in one measured round trip, in seconds."""
+    def acked_directly(self, round_trip_time: float) -> None:
+        """Take in one direct ack, after so many seconds."""
+        self.missed_acks, self.is_udp_blocked = 0, False
         old = self.round_trip_time
         self.round_trip_time = (
             round_trip_time if old is None else old + _ROUND_TRIP_WEIGHT * (round_trip_time - old)
@@ -75,11 +79,12 @@ class MemberTable:
     if there is none the newcomer is refused.
     """
 
-    def __init__(self, own: MemberRecord, *, max_members: int) -> None:
-        self._own_name = own.name
-        self._families = {_family(address) for address in own.addresses}
+    def __init__(self, own: Claim, *, max_members: int) -> None:
+        self._families = {_family(address) for address in own.record.addresses}
         self._max_members = max_members
-        self._entries: dict[str, Entry] = {}
+        member = Member(own.record, own.state, own.incarnation)
+        self.own = Entry(member, since_at=0.0, address=own.record.addresses[0])
+        self._entries = {own.name: self.own}
         self._live: list[str] = []
         self._live_at: dict[str, int] = {}
         self._ex: dict[str, None] = {}
@@ -87,6 +92,9 @@ class MemberTable:
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[name]
 
     def get(self, name: str) -> Entry | None:
         """Return a member's entry; None if it is unknown."""
@@ -167,7 +175,7 @@ class MemberTable:
 
     def _index(self, entry: Entry) -> None:
         name = entry.name
-        if name == self._own_name:
+        if entry is self.own:
             return
         if not entry.member.is_live:
             self._ex[name] = None

@@ -58,6 +58,13 @@ class PingReq:
 Message = Ping | Ack | Nack | PingReq | Claim
 
 
+class PushPullKind(IntEnum):
+    """First element of a push-pull body. On the wire: only append."""
+
+    HASHES = 1
+    CLAIMS = 2
+
+
 @dataclass(frozen=True, slots=True)
 class BucketHashes:
     """First half of a push-pull: a hash of each part of the sender's table."""
@@ -72,5 +79,10 @@ class BucketClaims:
     name: str
     """Who answers; a seed is known by this from now on."""
 
+    bucket_count: int
+    """Into how many buckets the asker had cut its table; 0 in the second request."""
+
     buckets: tuple[int, ...]
+    """The buckets that differ."""
+
     claims: tuple[Claim, ...]

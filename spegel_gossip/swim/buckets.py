@@ -1,0 +1,43 @@
+"""Hashes of parts of a membership table, so that push-pull sends only what differs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from spegel_gossip.swim.claims import Claim
+from spegel_gossip.swim.codec import MAX_BUCKETS
+from spegel_gossip.swim.names import name_hash
+
+MIN_BUCKETS = 16
+MEMBERS_A_BUCKET = 8
+"""Members that share a bucket in a table larger than the least number of buckets."""
+
+
+def bucket_count(members: int) -> int:
+    """Return how many buckets a table of that size is cut into: a power of two."""
+    wanted = max(MIN_BUCKETS, members // MEMBERS_A_BUCKET)
+    return min(MAX_BUCKETS, 1 << (wanted - 1).bit_length())
+
+
+def bucket_of(name: str, count: int) -> int:
+    """Return the bucket that a member falls into; `count` is a power of two."""
+    return name_hash(name) & (count - 1)
+
+
+def bucket_hashes(claims: Iterable[Claim], count: int) -> tuple[int, ...]:
+    """Return one hash for each bucket: the xor over its claims.
+
+    A claim's hash is over name, incarnation, state and boot. The incarnation stands
+    for the rest of the record, and fields that a later release appends do not make
+    two releases differ for ever.
+    """
+    hashes = [0] * count
+    for claim in claims:
+        hashes[bucket_of(claim.name, count)] ^= _claim_hash(claim)
+    return tuple(hashes)
+
+
+def _claim_hash(claim: Claim) -> int:
+    text = f"{claim.incarnation} {claim.state.value} {claim.record.boot} {claim.name}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,243 @@
+"""Push-pull, and joining through seeds, which is push-pull with somebody unknown."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spegel_gossip.errors import DecodeError
+from spegel_gossip.swim import codec
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.buckets import bucket_count, bucket_hashes, bucket_of
+from spegel_gossip.swim.claims import Claim, supersedes
+from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.introspection import SwimCounters
+from spegel_gossip.swim.members import Entry
+from spegel_gossip.swim.messages import BucketClaims, BucketHashes
+from spegel_gossip.swim.outbox import Outbox, PushPull
+from spegel_gossip.swim.view import View
+
+SCALE_THRESHOLD = 32
+"""Members up to which the push-pull interval is not stretched (memberlist's pushPullScale)."""
+
+JOIN_FANOUT = 3
+"""Seeds that are tried at once."""
+
+MAX_JOIN_BACKOFF = 15.0
+"""Longest wait in seconds before a seed that failed is tried again while we are alone."""
+
+MEET_INTERVAL = 1.0
+"""Least seconds between two push-pulls with members that we did not know to be alive."""
+
+STREAM_TIMEOUT = 60.0
+"""Seconds after which a push-pull of which the driver says nothing is given up."""
+
+
+def push_pull_scale(n: int) -> int:
+    """Return the factor for the push-pull interval: 1 + ceil(log2(n) - 5) above 32 members."""
+    if n <= SCALE_THRESHOLD:
+        return 1
+    return 1 + math.ceil(math.log2(n) - math.log2(SCALE_THRESHOLD))
+
+
+@dataclass(slots=True)
+class _Seed:
+    try_at: float
+    failures: int = 0
+
+
+class Exchanges:
+    """Decides with whom to push-pull, and makes and takes in what is exchanged."""
+
+    def __init__(
+        self, view: View, config: SwimConfig, rng: random.Random, outbox: Outbox, counters: SwimCounters
+    ) -> None:
+        self._view = view
+        self._config = config
+        self._rng = rng
+        self._outbox = outbox
+        self._counters = counters
+        self._push_pull_at: float | None = None
+        self._meet_at = -math.inf
+        self._under_way: dict[PushPull, float] = {}
+        self._seeds: dict[Address, _Seed] = {}
+        self._seed_names: dict[Address, str] = {}
+        self.seeds_reached = 0
+
+    def start(self, now: float) -> None:
+        """Begin the periodic push-pull, the first within one interval at random."""
+        self._push_pull_at = now + self._rng.random() * self._config.push_pull_interval
+
+    def stop(self) -> None:
+        """Begin no more push-pulls: we are leaving."""
+        self._push_pull_at = None
+        self._seeds.clear()
+
+    def join(self, addresses: Sequence[Address], now: float) -> None:
+        """Try these seeds in place of those given before; those we know cost nothing."""
+        wanted = [address for address in dict.fromkeys(addresses) if not self._is_known(address)]
+        if len(wanted) > self._config.max_seeds:
+            wanted = self._rng.sample(wanted, self._config.max_seeds)
+        self._seeds = {address: self._seeds.get(address) or _Seed(now) for address in wanted}
+        kept = dict.fromkeys(addresses)
+        self._seed_names = {one: name for one, name in self._seed_names.items() if one in kept}
+        self._try_seeds(now)
+
+    def meet(self, name: str, address: Address, now: float) -> None:
+        """Push-pull with one who speaks though we did not know it to be alive."""
+        if self._push_pull_at is not None and now >= self._meet_at:
+            self._meet_at = now + MEET_INTERVAL
+            self._open(PushPull(name, (address,)), now)
+
+    def next_timer_at(self) -> float | None:
+        """Return when a push-pull or another try of a seed is due."""
+        times = [] if self._push_pull_at is None else [self._push_pull_at]
+        if self._joins_under_way() < JOIN_FANOUT:
+            times.extend(seed.try_at for seed in self._seeds.values())
+        elif self._seeds:
+            times.append(min(self._under_way.values()) + STREAM_TIMEOUT)
+        return min(times, default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Open what is due."""
+        for exchange, started_at in list(self._under_way.items()):
+            if now - started_at >= STREAM_TIMEOUT:
+                self.failed(exchange, now)
+        if self._push_pull_at is not None and self._push_pull_at <= now:
+            interval = self._config.push_pull_interval * push_pull_scale(self._view.table.n)
+            self._push_pull_at = now + interval
+            for peer in self._view.table.sample(1, self._rng):
+                self._open(PushPull(peer.name, _addresses_of(peer)), now)
+        self._try_seeds(now)
+
+    def hashes(self, now: float) -> bytes:
+        """Return the body of a push-pull's first request."""
+        claims = self._claims(now)
+        return codec.encode_push_pull(BucketHashes(bucket_hashes(claims, bucket_count(len(claims)))))
+
+    def answer(self, body: bytes, peer: str, now: float) -> bytes:
+        """Answer either request of a push-pull.
+
+        Raises:
+            DecodeError: the body is not one.
+        """
+        message = codec.decode_push_pull_untrusted(body)
+        if isinstance(message, BucketClaims):
+            self._view.hear_push_pull(message.claims, peer, now)
+            return b""
+        self._counters.push_pulls_answered += 1
+        count = len(message.hashes)
+        claims = self._claims(now)
+        ours = bucket_hashes(claims, count)
+        differing = {at for at, theirs in enumerate(message.hashes) if theirs != ours[at]}
+        told = tuple(claim for claim in claims if bucket_of(claim.name, count) in differing)
+        return codec.encode_push_pull(BucketClaims(self._view.name, count, tuple(sorted(differing)), told))
+
+    def claims(self, answer: bytes, exchange: PushPull, now: float) -> bytes | None:
+        """Take in the answer to the first request; return the body of the second, None if needless.
+
+        Raises:
+            DecodeError: the answer is not one; the exchange has failed.
+        """
+        message = codec.decode_push_pull_untrusted(answer)
+        if not isinstance(message, BucketClaims):
+            raise DecodeError("bucket hashes where claims belong")
+        if not exchange.peer:
+            self._reached(exchange, message.name)
+        if message.name == self._view.name:
+            return None
+        count = max(1, message.bucket_count)
+        self._view.hear_push_pull(message.claims, message.name, now)
+        theirs = {claim.name: claim for claim in message.claims}
+        differing = dict.fromkeys(message.buckets)
+        news = tuple(
+            claim
+            for claim in self._claims(now)
+            if bucket_of(claim.name, count) in differing and _is_news(claim, theirs.get(claim.name))
+        )
+        if not news:
+            return None
+        return codec.encode_push_pull(BucketClaims(self._view.name, 0, (), news))
+
+    def done(self, exchange: PushPull, now: float) -> None:
+        """Take in that a push-pull came to its end."""
+        self._under_way.pop(exchange, None)
+        self._try_seeds(now)
+
+    def failed(self, exchange: PushPull, now: float) -> None:
+        """Take in that a push-pull did not come to its end."""
+        if self._under_way.pop(exchange, None) is None:
+            return
+        self._counters.push_pulls_failed += 1
+        if not exchange.peer:
+            self._retry(exchange.addresses[0], now)
+        self._try_seeds(now)
+
+    def _claims(self, now: float) -> list[Claim]:
+        silent = self._config.tombstone_silent_age
+        return [
+            entry.claim(now)
+            for entry in self._view.table
+            if entry.member.is_live or now - entry.since_at < silent
+        ]
+
+    def _open(self, exchange: PushPull, now: float) -> bool:
+        if exchange in self._under_way or len(self._under_way) >= self._config.max_push_pulls:
+            return False
+        self._under_way[exchange] = now
+        self._counters.push_pulls += 1
+        self._outbox.open(exchange)
+        return True
+
+    def _joins_under_way(self) -> int:
+        return sum(1 for exchange in self._under_way if not exchange.peer)
+
+    def _try_seeds(self, now: float) -> None:
+        for address, seed in list(self._seeds.items()):
+            if self._is_known(address):
+                del self._seeds[address]
+            elif seed.try_at <= now and self._joins_under_way() < JOIN_FANOUT:
+                # Until its end is heard; a driver that forgets does not stop it for ever.
+                seed.try_at = now + STREAM_TIMEOUT
+                if not self._open(PushPull("", (address,)), now):
+                    seed.try_at = now + MEET_INTERVAL
+
+    def _retry(self, address: Address, now: float) -> None:
+        seed = self._seeds.get(address)
+        if seed is None:
+            return
+        if self._view.table.n > 1:
+            # We have company, so there is no hurry: the shell resolves seeds again soon.
+            del self._seeds[address]
+            return
+        backoff = min(MAX_JOIN_BACKOFF, 2.0**seed.failures)
+        seed.failures += 1
+        seed.try_at = now + backoff * (0.75 + 0.5 * self._rng.random())
+
+    def _reached(self, exchange: PushPull, name: str) -> None:
+        self.seeds_reached += 1
+        address = exchange.addresses[0]
+        self._seeds.pop(address, None)
+        if len(self._seed_names) < self._config.max_seeds:
+            self._seed_names[address] = name
+
+    def _is_known(self, address: Address) -> bool:
+        own = self._view.own.member.record
+        name = self._seed_names.get(address)
+        return (
+            address in own.addresses
+            or name == own.name
+            or self._view.table.at_address(address) is not None
+            or (name is not None and self._view.table.is_live_other(name))
+        )
+
+
+def _addresses_of(entry: Entry) -> tuple[Address, ...]:
+    """Return a member's addresses, the one in use in front."""
+    return tuple(dict.fromkeys((entry.address, *entry.member.record.addresses)))
+
+
+def _is_news(ours: Claim, theirs: Claim | None) -> bool:
+    return theirs is None or supersedes(ours, theirs)

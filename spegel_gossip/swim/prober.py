@@ -1,0 +1,217 @@
+"""Probe rounds: ping, then ping-req through others, then suspect."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.courier import Courier
+from spegel_gossip.swim.events import UdpBlocked
+from spegel_gossip.swim.introspection import SwimCounters
+from spegel_gossip.swim.member import MemberState
+from spegel_gossip.swim.members import Entry
+from spegel_gossip.swim.messages import Ping, PingReq
+from spegel_gossip.swim.outbox import Outbox, TcpPing
+from spegel_gossip.swim.view import View
+
+RECENT_EX_MEMBERS = 16
+"""Ex-members of which one is probed every other time: a fresh partition heals soon."""
+
+EX_MEMBER_JITTER = 0.1
+
+UDP_BLOCKED_AFTER = 3
+"""Direct acks missed in a row, with TCP answering, after which UDP counts as blocked; one is mere loss."""
+
+
+@dataclass(slots=True)
+class _Probe:
+    """The probe under way; there is one at a time."""
+
+    target: str
+    seq: int
+    sent_at: float
+    indirect_at: float | None
+    """When to ask others; None once they were asked or an ack came."""
+
+    verdict_at: float
+    relays: int = 0
+    nacks: int = 0
+    is_answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _ExMemberPing:
+    target: str
+    seq: int
+    sent_at: float
+
+
+class Prober:
+    """Probes one live member each round, and now and then one that died."""
+
+    def __init__(
+        self, view: View, courier: Courier, config: SwimConfig, rng: random.Random, outbox: Outbox,
+        counters: SwimCounters,
+    ) -> None:  # fmt: skip
+        self._view = view
+        self._courier = courier
+        self._config = config
+        self._rng = rng
+        self._outbox = outbox
+        self._counters = counters
+        self._probe: _Probe | None = None
+        self._round_at: float | None = None
+        self._ex_member_at: float | None = None
+        self._ex_member_ping: _ExMemberPing | None = None
+        self._ex_member_turn = 0
+        self._ex_member_cursor = ""
+
+    def start(self, now: float) -> None:
+        """Begin probing, at a random moment within one interval: members do not march in step."""
+        self._round_at = now + self._rng.random() * self._config.probe_interval
+        self._schedule_ex_member(now)
+
+    def stop(self) -> None:
+        """Probe no more: we are leaving."""
+        self._probe = self._round_at = self._ex_member_at = None
+
+    def abandon(self) -> None:
+        """Forget the probe under way: this member slept through its answer."""
+        self._probe = None
+
+    def next_timer_at(self) -> float | None:
+        """Return when the next step of a probe round is due."""
+        times = [self._round_at, self._ex_member_at]
+        if self._probe is not None:
+            times.append(self._probe.indirect_at)
+        return min((at for at in times if at is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Ask others, pass the verdict, begin the next round: what is due."""
+        probe = self._probe
+        if self._round_at is not None and self._round_at <= now:
+            if probe is not None and not probe.is_answered:
+                self._suspect(probe, now)
+            self._begin_round(now)
+        elif probe is not None and probe.indirect_at is not None and probe.indirect_at <= now:
+            self._ask_others(probe, now)
+        if self._ex_member_at is not None and self._ex_member_at <= now:
+            self._probe_ex_member(now)
+
+    def acked(self, seq: int, sender_name: str, now: float) -> None:
+        """Take in an ack, from the target or through a relay."""
+        ex_ping = self._ex_member_ping
+        if ex_ping is not None and ex_ping.seq == seq and sender_name == ex_ping.target:
+            self._ex_member_ping = None
+            return
+        probe = self._probe
+        if probe is None or probe.seq != seq:
+            return
+        if sender_name == probe.target and (entry := self._view.table.get(sender_name)) is not None:
+            entry.acked_directly(now - probe.sent_at)
+        self._succeeded(probe, now)
+
+    def nacked(self, seq: int) -> None:
+        """Take in a relay's word that it is there, though the target is silent."""
+        if self._probe is not None and self._probe.seq == seq:
+            self._probe.nacks += 1
+
+    def tcp_answered(self, ping: TcpPing, now: float) -> None:
+        """Take in that the target answered over a stream: it lives, though UDP does not reach it."""
+        self._counters.tcp_pings_answered += 1
+        entry = self._view.table.get(ping.peer)
+        if entry is not None and entry.missed_acks >= UDP_BLOCKED_AFTER and not entry.is_udp_blocked:
+            entry.is_udp_blocked = True
+            self._outbox.tell(UdpBlocked(entry.member))
+        if self._probe is not None and self._probe.seq == ping.seq:
+            self._succeeded(self._probe, now)
+
+    def _succeeded(self, probe: _Probe, now: float) -> None:
+        if probe.is_answered:
+            return
+        probe.is_answered, probe.indirect_at = True, None
+        self._view.health.change(-1)
+        entry = self._view.table.get(probe.target)
+        if entry is not None:
+            entry.last_ack_at = now
+
+    def _begin_round(self, now: float) -> None:
+        # Local health stretches the round, not the wait for the direct ack: waiting
+        # longer does not help a datagram, asking others sooner does (departure 6).
+        self._round_at = now + self._config.probe_interval * self._view.health.multiplier
+        self._probe = None
+        target = self._view.order.next_target(self._view.table.is_live_other)
+        if target is None:
+            return
+        self._counters.probes += 1
+        entry = self._view.table[target]
+        entry.last_probe_at = now
+        seq = self._courier.next_seq()
+        self._probe = _Probe(target, seq, now, now + self._config.probe_timeout, self._round_at)
+        self._ping(entry, seq, now)
+
+    def _ask_others(self, probe: _Probe, now: float) -> None:
+        probe.indirect_at = None
+        target = self._view.table.get(probe.target)
+        if target is None or not target.member.is_live:
+            return
+        addresses = target.member.record.addresses
+        relays = self._view.table.sample(
+            self._config.indirect_probes,
+            self._rng,
+            excluding=lambda entry: entry.name == probe.target or entry.state is not MemberState.ALIVE,
+        )
+        request = PingReq(probe.seq, probe.target, addresses)
+        for relay in relays:
+            self._courier.send(request, to=relay.address, target=relay.name, now=now)
+        probe.relays = len(relays)
+        self._counters.indirect_probes += len(relays)
+        self._counters.tcp_pings += 1
+        self._outbox.open(TcpPing(probe.target, addresses, probe.seq))
+        target.missed_acks += 1
+        target.try_next_address()
+
+    def _suspect(self, probe: _Probe, now: float) -> None:
+        missed = max(0, probe.relays - probe.nacks)
+        self._counters.probes_failed += 1
+        self._counters.missed_nacks += missed
+        # Relays that answer with a nack prove that our links are sound, and the fault
+        # is the target's. Who could ask nobody has no such proof.
+        self._view.health.change(missed if probe.relays else 1)
+        self._view.suspect(probe.target, now)
+
+    def _ping(self, entry: Entry, seq: int, now: float) -> None:
+        ping = Ping(seq, self._courier.note_for(entry.name))
+        self._courier.send(ping, to=entry.address, target=entry.name, now=now)
+
+    def _schedule_ex_member(self, now: float) -> None:
+        jitter = 1.0 + EX_MEMBER_JITTER * (2.0 * self._rng.random() - 1.0)
+        self._ex_member_at = now + self._config.ex_member_probe_interval * jitter
+
+    def _probe_ex_member(self, now: float) -> None:
+        """Ping one of the dead; the courier tells it so, and it can deny it (departure 4)."""
+        self._schedule_ex_member(now)
+        entry = self._pick_ex_member()
+        if entry is None:
+            return
+        self._counters.ex_member_probes += 1
+        entry.last_probe_at = now
+        entry.try_next_address()
+        self._ex_member_ping = _ExMemberPing(entry.name, self._courier.next_seq(), now)
+        self._ping(entry, self._ex_member_ping.seq, now)
+
+    def _pick_ex_member(self) -> Entry | None:
+        """Return, in turn, one of the most recent dead and one of the rest round robin."""
+        dead = [entry for entry in self._view.table.ex_members if entry.state is MemberState.DEAD]
+        if not dead:
+            return None
+        dead.sort(key=lambda entry: (-entry.since_at, entry.name))
+        recent, rest = dead[:RECENT_EX_MEMBERS], dead[RECENT_EX_MEMBERS:]
+        self._ex_member_turn += 1
+        if not rest or self._ex_member_turn % 2:
+            return self._rng.choice(recent)
+        rest.sort(key=lambda entry: entry.name)
+        entry = next((one for one in rest if one.name > self._ex_member_cursor), rest[0])
+        self._ex_member_cursor = entry.name
+        return entry

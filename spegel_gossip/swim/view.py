@@ -1,0 +1,249 @@
+"""What this member believes of the others, and what it says of itself.
+
+Every claim passes through here, from gossip, from push-pull and from our own probes,
+and there is one rule for all: `supersedes`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from spegel_gossip.swim.claims import INCARNATION_LIMIT, Claim, supersedes
+from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.dissemination import DisseminationQueue
+from spegel_gossip.swim.events import (
+    BootRaised,
+    MemberDied,
+    MemberJoined,
+    MemberLeft,
+    MemberRefuted,
+    MembershipEvent,
+    MemberSuspected,
+    MemberUpdated,
+    NameConflicted,
+)
+from spegel_gossip.swim.introspection import NameConflict, SwimCounters
+from spegel_gossip.swim.local_health import LocalHealth
+from spegel_gossip.swim.member import Member, MemberRecord, MemberState
+from spegel_gossip.swim.members import Entry, MemberTable
+from spegel_gossip.swim.outbox import Outbox
+from spegel_gossip.swim.probe_order import ProbeOrder
+from spegel_gossip.swim.suspicion import Suspicion
+
+MAX_CONFLICTS = 16
+"""Other processes under our own name that are remembered."""
+
+REAP_INTERVAL = 60.0
+"""Seconds between two looks for tombstones that may be dropped."""
+
+
+class View:
+    """The membership table with the timers of its suspicions."""
+
+    def __init__(
+        self, record: MemberRecord, config: SwimConfig, rng: random.Random, outbox: Outbox,
+        counters: SwimCounters,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._outbox = outbox
+        self._counters = counters
+        self._suspicions: dict[str, Suspicion] = {}
+        self._conflicts: dict[NameConflict, None] = {}
+        self._reap_at: float | None = None
+        self.name = record.name
+        own = Claim(record, record.boot, MemberState.ALIVE)
+        self.table = MemberTable(own, max_members=config.max_members)
+        self.order = ProbeOrder(rng=rng)
+        self.queue = DisseminationQueue(max_claim_bytes=config.max_datagram_bytes)
+        self.health = LocalHealth(max_multiplier=config.max_local_health)
+        self.own: Entry = self.table.own
+
+    @property
+    def conflicts(self) -> tuple[NameConflict, ...]:
+        """Other processes that live under our name, as far as we heard."""
+        return tuple(self._conflicts)
+
+    def suspicion_of(self, name: str) -> Suspicion | None:
+        """Return the suspicion that runs against a member."""
+        return self._suspicions.get(name)
+
+    def hear(self, claim: Claim, now: float) -> None:
+        """Take in a claim that came with a datagram."""
+        self._hear(claim, now, spread=True)
+
+    def hear_push_pull(self, claims: Sequence[Claim], peer: str, now: float) -> None:
+        """Take in what a peer's table says.
+
+        Who knew nobody learns everybody here, and need not tell them to each other.
+        """
+        spread = self.table.n > 1
+        for claim in claims:
+            self._hear(self._softened(claim, peer), now, spread=spread)
+
+    def suspect(self, name: str, now: float) -> None:
+        """Suspect a member, because a probe of ours failed."""
+        entry = self.table.get(name)
+        if entry is None or not entry.member.is_live:
+            return
+        accusation = replace(entry.claim(now), state=MemberState.SUSPECT, accuser=self.name)
+        self._hear(accusation, now, spread=True)
+
+    def leave(self, now: float) -> None:
+        """Say that we go."""
+        self._speak(replace(self.own.claim(now), state=MemberState.LEFT), now)
+
+    def change_record(self, record: MemberRecord, now: float) -> None:
+        """Say something new about ourselves, at a higher incarnation."""
+        claim = self.own.claim(now)
+        self._speak(replace(claim, record=record, incarnation=claim.incarnation + 1), now)
+
+    def introduce(self, now: float) -> None:
+        """Say what we are, to whom it may concern."""
+        self.queue.add(self.own.claim(now))
+
+    def postpone(self, seconds: float) -> None:
+        """Move all suspicions: this member was not running, so nothing could be refuted to it."""
+        for suspicion in self._suspicions.values():
+            suspicion.postpone(seconds)
+
+    def next_timer_at(self) -> float | None:
+        """Return when the next suspicion runs out or tombstones are looked at."""
+        times = [suspicion.ends_at for suspicion in self._suspicions.values()]
+        if self._reap_at is not None:
+            times.append(self._reap_at)
+        return min(times, default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Declare dead whose suspicion ran out, and drop old tombstones."""
+        due = [name for name, suspicion in self._suspicions.items() if suspicion.ends_at <= now]
+        for name in due:
+            self._counters.deaths_declared += 1
+            death = replace(self.table[name].claim(now), state=MemberState.DEAD, accuser=self.name)
+            self._hear(death, now, spread=True)
+        if self._reap_at is not None and self._reap_at <= now:
+            for entry in self.table.ex_members:
+                if now - entry.since_at >= self._config.tombstone_drop_age:
+                    self.table.remove(entry.name)
+            self._reap_at = now + REAP_INTERVAL if self.table.has_ex_members else None
+
+    def _softened(self, claim: Claim, peer: str) -> Claim:
+        """Turn a death told by push-pull into a suspicion (departure 3).
+
+        Two halves that declared each other dead must not, on meeting, talk each
+        other's living off the ring.
+        """
+        if claim.state is MemberState.DEAD and self.table.is_live_other(claim.name):
+            return replace(claim, state=MemberState.SUSPECT, accuser=peer, age=0.0)
+        return claim
+
+    def _hear(self, claim: Claim, now: float, *, spread: bool) -> None:
+        if claim.name == self.name:
+            self._hear_of_ourselves(claim, now)
+            return
+        entry = self.table.get(claim.name)
+        if entry is None:
+            accepted = claim.age < self._config.tombstone_silent_age
+        else:
+            accepted = supersedes(claim, entry.claim(now))
+            if not accepted and _same_suspicion(claim, entry.member):
+                accepted = spread = self._confirm(claim)
+        if accepted and self._accept(claim, entry, now) and spread:
+            self.queue.add(claim)
+
+    def _accept(self, claim: Claim, entry: Entry | None, now: float) -> bool:
+        old = None if entry is None else entry.member
+        was_alone = self.table.n == 1
+        entry = self.table.put(claim, now)
+        if entry is None:
+            self._counters.members_refused += 1
+            return False
+        self._counters.claims_accepted += 1
+        self._time_suspicion(claim, old, now)
+        for event in _events(old, entry.member, claim.accuser):
+            self._outbox.tell(event)
+        if entry.member.is_live:
+            self.order.insert(claim.name)
+            if was_alone:
+                self.introduce(now)
+        elif self._reap_at is None:
+            self._reap_at = now + REAP_INTERVAL
+        return True
+
+    def _time_suspicion(self, claim: Claim, old: Member | None, now: float) -> None:
+        running = self._suspicions.get(claim.name)
+        if claim.state is not MemberState.SUSPECT:
+            self._suspicions.pop(claim.name, None)
+        elif running is None or old is None or old.incarnation != claim.incarnation:
+            self._counters.suspicions += 1
+            self._suspicions[claim.name] = Suspicion(
+                accuser=claim.accuser, n=self.table.n, config=self._config, now=now
+            )
+
+    def _confirm(self, claim: Claim) -> bool:
+        """Count an independent suspicion; each that counts is passed on (Lifeguard, IV-B)."""
+        running = self._suspicions.get(claim.name)
+        if running is None or not running.confirm(claim.accuser):
+            return False
+        self._counters.confirmations += 1
+        return True
+
+    def _hear_of_ourselves(self, claim: Claim, now: float) -> None:
+        mine = self.own.claim(now)
+        if not supersedes(claim, mine):
+            return
+        is_foreign = claim.record.boot != mine.record.boot
+        is_elsewhere = not set(claim.record.addresses) & set(mine.record.addresses)
+        if is_foreign and is_elsewhere and claim.state in {MemberState.ALIVE, MemberState.SUSPECT}:
+            # Departure 2: shown, never fought over. Once nobody lives there, it is ours.
+            self._report_conflict(NameConflict(claim.record.addresses[0], claim.record.boot))
+            return
+        incarnation = max(claim.incarnation, mine.incarnation) + 1
+        boot = max(mine.record.boot, claim.record.boot + 1) if is_foreign else mine.record.boot
+        if incarnation >= INCARNATION_LIMIT or boot >= INCARNATION_LIMIT:
+            return  # a forgery that nobody can deny: every peer would refuse the number
+        self._counters.refutations += 1
+        if not is_foreign:
+            self.health.change(1)
+        if boot != mine.record.boot:
+            self._outbox.tell(BootRaised(boot))
+        self._speak(replace(mine, record=replace(mine.record, boot=boot), incarnation=incarnation), now)
+
+    def _report_conflict(self, conflict: NameConflict) -> None:
+        if conflict in self._conflicts or len(self._conflicts) >= MAX_CONFLICTS:
+            return
+        self._conflicts[conflict] = None
+        self._counters.name_conflicts += 1
+        self._outbox.tell(NameConflicted(self.name, conflict.address, conflict.boot))
+
+    def _speak(self, claim: Claim, now: float) -> None:
+        self.table.put(claim, now)
+        self.queue.add(claim)
+
+
+def _same_suspicion(claim: Claim, member: Member) -> bool:
+    return (
+        claim.state is MemberState.SUSPECT
+        and member.state is MemberState.SUSPECT
+        and claim.incarnation == member.incarnation
+        and claim.record == member.record
+    )
+
+
+def _events(old: Member | None, new: Member, accuser: str) -> Iterator[MembershipEvent]:
+    """Yield what a change of the table means to the program."""
+    if not new.is_live:
+        if old is not None and old.is_live:
+            yield MemberLeft(new) if new.state is MemberState.LEFT else MemberDied(new)
+        return
+    continues = old is not None and old.is_live and old.record.boot == new.record.boot
+    if old is None or not continues:
+        yield MemberJoined(new)
+    elif old.record != new.record:
+        yield MemberUpdated(new)
+    if new.state is MemberState.SUSPECT:
+        if old is None or not continues or (old.state, old.incarnation) != (new.state, new.incarnation):
+            yield MemberSuspected(new, accuser)
+    elif continues and old is not None and old.state is MemberState.SUSPECT:
+        yield MemberRefuted(new)
