@@ -17,7 +17,7 @@ UNREACHABLE = r"timed out|No route to host"
 
 def fail_inside(lab: Lab) -> None:
     prefix = lab.network.prefix
-    assert namespaces_named(prefix) == [f"{prefix}-a", f"{prefix}-reg", f"{prefix}-sw"]
+    assert namespaces_named(prefix) == [f"{prefix}-a", f"{prefix}-out", f"{prefix}-reg", f"{prefix}-sw"]
     raise ZeroDivisionError
 
 

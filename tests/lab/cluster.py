@@ -12,11 +12,12 @@ from typing import Self
 
 from lab.containerd import Containerd, ContainerdBuild, containerd_build
 from lab.network import Network
-from lab.node import PEER_PORT, Node
+from lab.node import MIRROR_PORT, PEER_PORT, Node
 from lab.registry import HOST, REGISTRY_PORT, Registry
 
 NODE_NAMES = "abcdefghijklmnop"
 _REGISTRY_HOST = 2
+_OUTSIDER_HOST = 3
 _FIRST_NODE_HOST = 11
 
 _NEEDED = ("ip", "tc", "iptables", "iptables-restore", "setpriv", "docker-registry")
@@ -36,6 +37,7 @@ def missing_for_lab() -> str | None:
 class Lab:
     """A docker-registry and nodes `a`, `b`, ... with their containerds, on a network of their own.
 
+    `outsider` is one more namespace with nothing in it, for whoever is no member of the cluster.
     Inside the `with` block the registry and the containerds run; our processes start when told to. All of it
     is gone after the block, however it ends.
     """
@@ -57,6 +59,7 @@ class Lab:
             reachable = self.network.add("reg", _REGISTRY_HOST, open_ports=[REGISTRY_PORT])
             self.registry = Registry(reachable, self.directory)
             stack.callback(self.registry.stop)
+            self.outsider = self.network.add("out", _OUTSIDER_HOST, open_ports=[PEER_PORT])
             for name in NODE_NAMES[: self._count]:
                 self._add_node(name, stack)
             for node in self.nodes:
@@ -78,7 +81,7 @@ class Lab:
         directory = self.directory / name
         hosts = directory / "certs.d"
         for host in (HOST, "docker.io"):
-            self._write_upstream(hosts / host)
+            self._write_hosts(hosts / host)
         number = _FIRST_NODE_HOST + len(self.nodes)
         namespace = self.network.add(name, number, open_ports=[PEER_PORT])
         containerd = Containerd(self.build, namespace, directory, hosts)
@@ -87,12 +90,13 @@ class Lab:
         stack.callback(node.end)
         self.nodes.append(node)
 
-    def _write_upstream(self, directory: Path) -> None:
-        # What an operator has before us: where the registry is. 1.6 refuses a file without a [host] table.
+    def _write_hosts(self, directory: Path) -> None:
+        # As an operator writes it by hand for a registry that is not where its name says: the mirror
+        # first, then upstream as a host of its own (1.6 refuses a file without a [host] table).
         directory.mkdir(parents=True)
-        url = self.registry.url
-        text = f'server = "{url}"\n\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
-        (directory / "hosts.toml").write_text(text)
+        mirror, upstream = f"http://127.0.0.1:{MIRROR_PORT}", self.registry.url
+        tables = [f'[host."{url}"]\n  capabilities = ["pull", "resolve"]\n' for url in (mirror, upstream)]
+        (directory / "hosts.toml").write_text("\n".join([f'server = "{upstream}"\n', *tables]))
 
     def write_key(self, path: Path) -> None:
         """Write a new cluster key."""

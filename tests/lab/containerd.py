@@ -171,18 +171,24 @@ class Containerd:
         *,
         local: bool = False,
         arguments: Sequence[str] = (),
+        hosts: Path | None = None,
         timeout: float = PULL_TIMEOUT,
     ) -> None:
         """Pull and unpack an image through hosts.toml: by the transfer service where there is one.
 
+        Args:
+            local: not by the transfer service
+            arguments: further flags of ctr
+            hosts: another hosts directory than the node's
+
         Raises:
             CommandError: the pull failed.
         """
-        run(*self._pull_argv(reference, local, arguments), timeout=timeout)
+        run(*self._pull_argv(reference, local, arguments, hosts), timeout=timeout)
 
     def begin_pull(self, reference: str, *, log: Path, local: bool = False) -> Process:
         """Start a pull and return the process of ctr; its status is 0 when the pull succeeded."""
-        return Process(self._pull_argv(reference, local, ()), log=log)
+        return Process(self._pull_argv(reference, local), log=log)
 
     def fetch(self, reference: str, *, timeout: float = PULL_TIMEOUT) -> None:
         """Pull without unpacking, for what is no image: charts, signatures, artifacts."""
@@ -229,9 +235,12 @@ class Containerd:
             str(self.build.ctr), "--address", str(self.socket), "--namespace", "k8s.io", *arguments
         )
 
-    def _pull_argv(self, reference: str, local: bool, arguments: Sequence[str]) -> list[str]:
+    def _pull_argv(
+        self, reference: str, local: bool, arguments: Sequence[str] = (), hosts: Path | None = None
+    ) -> list[str]:
         ways = ["--local"] if local and self.build.has_transfer_service else []
-        return self._ctr_argv("images", "pull", *ways, "--hosts-dir", str(self._hosts), *arguments, reference)
+        hosts_dir = str(hosts or self._hosts)
+        return self._ctr_argv("images", "pull", *ways, "--hosts-dir", hosts_dir, *arguments, reference)
 
     def _digest_on_disk(self, digest: str) -> str:
         whole = hashlib.new(digest.partition(":")[0])

@@ -1,25 +1,30 @@
 """One node: a namespace, its containerd, and our process with its files."""
 
+import http.client
 import json
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from lab.containerd import Containerd
 from lab.network import API_SERVER_ADDRESS, Namespace
-from lab.process import CommandError, Process, run, tail, wait_until
+from lab.process import Process, run, tail, wait_until
 
-REGISTRY_PORT = 29500
+MIRROR_PORT = 29500
 PEER_PORT = 29501
 STATUS_PORT = 29502
 
 READY_TIMEOUT = 20.0
 CONVERGED_TIMEOUT = 30.0
 EXPLAINED_TIMEOUT = 15.0
+ADMIN_TIMEOUT = 10.0
 
 PROGRAM = Path(sys.executable).with_name("spegel-gossip")
 """The installed console script beside the interpreter that runs the tests."""
@@ -71,7 +76,7 @@ class Node:
             f"--containerd-address={self.containerd.socket}",
             f"--containerd-root={self.containerd.root}",
             f"--hosts-dir={self.hosts}",
-            "--write-hosts",
+            "--no-write-hosts",
             "--log-level=debug",
             "--log-format=console",
             *(f"--seed={seed}" for seed in self.seeds),
@@ -157,13 +162,35 @@ class Node:
         """Run an inspecting command with `--json` and return the document."""
         return json.loads(self.cli(*arguments, "--json"))
 
-    def live_members(self) -> list[str]:
-        """The names this node counts as alive, its own included; empty while it does not answer."""
+    def mirror(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a GET that containerd might send to its mirror here."""
+        return self.namespace.get("127.0.0.1", MIRROR_PORT, path)
+
+    def admin(self, path: str, **query: str) -> Any:  # noqa: ANN401 - whatever JSON is there
+        """Ask the admin socket itself, which spares the start of a CLI; OSError when nobody answers."""
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.settimeout(ADMIN_TIMEOUT)
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = link
+        with closing(connection):
+            link.connect(str(self._admin_socket))
+            connection.request("GET", f"{path}?{urlencode(query)}" if query else path)
+            answer = connection.getresponse()
+            document = json.loads(answer.read())
+        if answer.status != http.client.OK:
+            raise LookupError(f"{path} answered {answer.status}: {document}")
+        return document
+
+    def member_states(self) -> dict[str, str]:
+        """State by name, as this node sees it; empty while it does not answer."""
         try:
-            document = self.cli_json("members")
-        except CommandError:
-            return []
-        return sorted(one["name"] for one in document["members"] if one["state"].lower() == "alive")
+            return {one["name"]: one["state"] for one in self.admin("/members")["members"]}
+        except (OSError, http.client.HTTPException):
+            return {}
+
+    def live_members(self) -> list[str]:
+        """The names this node counts as alive, its own included."""
+        return sorted(name for name, state in self.member_states().items() if state == "alive")
 
     def wait_members(self, *names: str, timeout: float = CONVERGED_TIMEOUT) -> float:
         """Wait until exactly these are alive in this node's eyes."""
@@ -177,7 +204,10 @@ class Node:
 
     def holders(self, reference: str) -> list[str]:
         """The names of the nodes that hold an image or a digest, as this node finds them."""
-        return sorted(one["name"] for one in self.cli_json("holders", reference)["holders"])
+        try:
+            return sorted(one["name"] for one in self.admin("/holders", key=reference)["holders"])
+        except LookupError:
+            return []
 
     def wait_holders(self, reference: str, *names: str, timeout: float = CONVERGED_TIMEOUT) -> float:
         """Wait until the lookup finds at least these holders."""
