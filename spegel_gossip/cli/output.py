@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -65,3 +65,10 @@ def human_seconds(seconds: float) -> str:
         if whole >= length:
             return f"{whole // length}{unit}{whole % length // smaller}{smaller_unit}"
     return f"{whole}s"
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print names and values, one a line, the values under each other."""
+    width = max(len(name) for name in facts) + 1
+    for name, value in facts.items():
+        click.echo(f"{name + ':':<{width}} {printable(value)}")
