@@ -1,0 +1,15 @@
+"""The directory: which member has which key, kept by three owners of each key.
+
+Soft state all of it: only a holder says what it has, owners never invent, and
+whatever is lost is told again. `engine` puts the parts together for the shell and
+for the simulation; each part stands alone below it:
+
+    keys           digests and tags as bytes, and their place on the ring
+    records        what is said of a key, and which of two sayings wins
+    messages       what members send each other about it
+    codec          those messages as bytes
+    shard          what an owner knows
+    youth          whether an owner's "nobody" may be believed yet
+    advertisement  what a holder must still tell whom
+    inquiry        whom an asker asks, and what it may conclude
+"""

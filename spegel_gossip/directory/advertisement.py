@@ -1,0 +1,276 @@
+"""What a holder must still tell whom.
+
+For every owner there is a pair: the keys it has not acknowledged, and the summary
+of all it should hold of us. Only changes are told; after a change of the ring only
+those who became owners by it. What was told is told again only when the two
+summaries differ, so a cluster in which nothing changes is silent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from spegel_gossip.directory.codec import ADVERTISE_OVERHEAD, record_bytes
+from spegel_gossip.directory.keys import PackedKey, token_of
+from spegel_gossip.directory.messages import AckStatus, Advertise, Closing
+from spegel_gossip.directory.pair import MAX_RESYNC_INTERVAL, RESYNC_INTERVAL, Pair
+from spegel_gossip.directory.records import Note, Record, RecordKind
+from spegel_gossip.directory.timers import Timers
+from spegel_gossip.ring.handover import handovers
+from spegel_gossip.ring.ring import Ring
+
+COALESCE_INTERVAL: Final = 0.01
+"""Seconds a change waits for others: a pull commits manifest, config and layers in a row."""
+
+SPREAD_INTERVAL: Final = 2.0
+"""Seconds over which members tell a new owner, so that a thousand do not at once."""
+
+ACK_TIMEOUT: Final = 0.5
+"""Seconds to wait for an acknowledgement of a datagram."""
+
+BATCH_TIMEOUT: Final = 20.0
+"""Seconds to wait for the answer to a batch; the shell gives up earlier and says so."""
+
+RETRY_INTERVAL: Final = 0.5
+"""First pause after a failure; doubles with each, up to the largest."""
+
+MAX_RETRY_INTERVAL: Final = 30.0
+
+STREAM_AFTER_FAILURES: Final = 2
+"""Datagrams lost in a row from which on a pair goes by TCP: UDP may be blocked."""
+
+MAX_OWN_RECORDS: Final = 100_000
+"""Keys advertised at once: what an owner takes of one holder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A message for an owner."""
+
+    owner: str
+    message: Advertise
+    by_stream: bool
+    """Too long for a datagram, or datagrams do not arrive."""
+
+
+class Advertisement:
+    """The records of one holder, and what each owner has of them."""
+
+    def __init__(self, name: str, boot: int, *, max_datagram: int, rng: random.Random) -> None:
+        self._name = name
+        self._boot = boot
+        self._max_records_bytes = max_datagram - ADVERTISE_OVERHEAD
+        self._rng = rng
+        self._own: dict[PackedKey, Record] = {}
+        self._pairs: dict[str, Pair] = {}
+        self._timers = Timers()
+        self._ring = Ring()
+        self._sequence = 0
+        self._next_id = rng.getrandbits(32)
+        self._stale_notes: dict[str, None] = {}
+
+    @property
+    def records(self) -> Mapping[PackedKey, Record]:
+        """What is advertised, withdrawals under way included; a live view."""
+        return self._own
+
+    def put(
+        self, key: PackedKey, kind: RecordKind, now: float, *, size: int = 0, digest: PackedKey | None = None,
+        observed_at_ms: int = 0,
+    ) -> None:  # fmt: skip
+        """Advertise a key; saying what is already said costs nothing."""
+        old = self._own.get(key)
+        sequence = self._sequence + 1
+        if old is not None and old == Record(key, kind, old.sequence, size, digest, observed_at_ms):
+            return
+        if old is None and len(self._own) >= MAX_OWN_RECORDS:
+            return
+        self._say(Record(key, kind, sequence, size, digest, observed_at_ms), now)
+
+    def withdraw(self, key: PackedKey, now: float) -> None:
+        """Advertise a key no more; an unknown one is no error."""
+        old = self._own.get(key)
+        if old is not None and not old.is_withdrawn:
+            self._say(Record(key, RecordKind.WITHDRAWN, self._sequence + 1), now)
+
+    def repeat(self, key: PackedKey, now: float) -> None:
+        """Say of a key under a new number what was said, which lifts every doubt about it."""
+        old = self._own.get(key)
+        if old is not None and not old.is_withdrawn:
+            self._say(
+                Record(key, old.kind, self._sequence + 1, old.size, old.digest, old.observed_at_ms), now
+            )
+
+    def ring_changed(self, ring: Ring, renewed: Collection[str], now: float) -> None:
+        """Tell those who became owners, and forget those who are owners no more.
+
+        Args:
+            ring: the ring from now on
+            renewed: members who live a new boot and so know nothing
+            now: from when the telling is spread
+        """
+        before, self._ring = self._ring, ring.copy()
+        for name in [name for name in self._pairs if name not in ring.zones or name in renewed]:
+            del self._pairs[name]
+            self._timers.clear(name)
+        # Who is told everything is as one who owned nothing before: kept out of the handovers.
+        new = {name: Pair(must_close=True) for name in ring.zones if name not in self._pairs}
+        by_token = self._by_token()
+        touched = dict.fromkeys(new)
+        for handover in handovers(before, self._ring, by_token):
+            gained = [name for name in handover.gained if name not in new]
+            touched.update(dict.fromkeys(gained))
+            for key in by_token[handover.token]:
+                self._hand_over(key, gained=gained, lost=handover.lost)
+        self._pairs.update(new)
+        for token, keys in by_token.items() if new else ():
+            gained = [name for name in self._ring.preference_list(token) if name in new]
+            for key in keys:
+                self._hand_over(key, gained=gained, lost=())
+        for name in touched:
+            self._spread(name, now)
+        self._drop_told_withdrawals(self._own)
+        self._stale_notes = dict.fromkeys(self._pairs)
+
+    def acknowledged(self, owner: str, id_: int, status: int, now: float) -> None:
+        """Take in that an owner has what it was told."""
+        pair = self._pairs.get(owner)
+        if pair is None or pair.in_flight is None or pair.in_flight.id != id_:
+            return
+        flight, pair.in_flight, pair.failures = pair.in_flight, None, 0
+        if status == AckStatus.DIFFERS:
+            self.resync(owner, now)
+        elif flight.has_closing and pair.is_clean:
+            pair.resync_interval = RESYNC_INTERVAL
+        self._drop_told_withdrawals(flight.keys)
+        self._reschedule(owner, now)
+
+    def failed(self, owner: str, id_: int, now: float) -> None:
+        """Take in that a message did not reach an owner; it is told later."""
+        pair = self._pairs.get(owner)
+        if pair is None or pair.in_flight is None or pair.in_flight.id != id_:
+            return
+        pair.take_back(self._own)
+        pause = min(RETRY_INTERVAL * 2.0 ** (pair.failures - 1), MAX_RETRY_INTERVAL)
+        self._due(owner, now + pause * self._rng.uniform(0.8, 1.2))
+
+    def resync(self, owner: str, now: float) -> None:
+        """Tell an owner everything again, soon, but not again and again."""
+        pair = self._pairs.get(owner)
+        if pair is None or now < pair.resync_at:
+            return
+        pair.resync_at = now + pair.resync_interval
+        pair.resync_interval = min(pair.resync_interval * 2.0, MAX_RESYNC_INTERVAL)
+        pair.round += 1
+        pair.round_sequence = self._sequence
+        pair.must_close = True
+        for key in self._own:
+            if owner in self._ring.preference_list(token_of(key)):
+                pair.pending[key] = None
+        self._mark(owner, now)
+
+    def next_timer_at(self) -> float | None:
+        """Return when something is to be told or is late."""
+        return self._timers.next_at()
+
+    def handle_timer(self, now: float) -> list[Telling]:
+        """Return what is due to be told by now."""
+        tellings = []
+        for owner in self._timers.due(now):
+            pair = self._pairs[owner]
+            if pair.in_flight is not None:
+                self.failed(owner, pair.in_flight.id, now)
+                continue
+            if not pair.is_clean:
+                tellings.append(self._tell(owner, pair, now))
+        return tellings
+
+    def notes(self) -> list[tuple[str, bytes]]:
+        """Return the notes that changed since the last call; empty ones say nothing.
+
+        A note is held back while something is on its way to the owner, who would
+        find a difference that is about to vanish.
+        """
+        stale, self._stale_notes = self._stale_notes, {}
+        notes = []
+        for owner in stale:
+            pair = self._pairs.get(owner)
+            if pair is not None and owner != self._name:
+                note = Note.of(self._ring.epoch, pair.summary).encode() if pair.is_clean else b""
+                notes.append((owner, note))
+        return notes
+
+    def _say(self, record: Record, now: float) -> None:
+        self._sequence = record.sequence
+        old = self._own.get(record.key)
+        self._own[record.key] = record
+        for owner in self._ring.preference_list(token_of(record.key)):
+            pair = self._pairs[owner]
+            pair.summary = pair.summary.with_change(old=old, new=record, boot=self._boot)
+            pair.pending[record.key] = None
+            self._mark(owner, now)
+        if not self._pairs:
+            self._drop_told_withdrawals([record.key])
+
+    def _hand_over(self, key: PackedKey, *, gained: Iterable[str], lost: Iterable[str]) -> None:
+        record = self._own[key]
+        for name in lost:
+            if name in self._pairs:
+                self._pairs[name].forget(record, self._boot)
+        for name in gained:
+            if not record.is_withdrawn:
+                self._pairs[name].learn(record, self._boot)
+
+    def _tell(self, owner: str, pair: Pair, now: float) -> Telling:
+        self._next_id += 1
+        keys = pair.take_off(self._next_id, self._own)
+        records = tuple(self._own[key] for key in keys)
+        closing = None
+        if pair.in_flight is not None and pair.in_flight.has_closing:
+            closing = Closing(self._ring.epoch, pair.summary, pair.round_sequence)
+        is_long = sum(map(record_bytes, records)) > self._max_records_bytes
+        by_stream = is_long or pair.failures >= STREAM_AFTER_FAILURES
+        self._due(owner, now + (BATCH_TIMEOUT if by_stream else ACK_TIMEOUT))
+        return Telling(owner, Advertise(self._next_id, self._boot, pair.round, records, closing), by_stream)
+
+    def _drop_told_withdrawals(self, keys: Iterable[PackedKey]) -> None:
+        for key in list(keys):
+            record = self._own.get(key)
+            if record is None or not record.is_withdrawn:
+                continue
+            owners = [self._pairs[name] for name in self._ring.preference_list(token_of(key))]
+            if not any(pair.owes(key) for pair in owners):
+                del self._own[key]
+
+    def _by_token(self) -> dict[int, list[PackedKey]]:
+        by_token: dict[int, list[PackedKey]] = {}
+        for key in self._own:
+            by_token.setdefault(token_of(key), []).append(key)
+        return by_token
+
+    def _spread(self, owner: str, now: float) -> None:
+        """Have a new owner told, and told that this was all, at some moment of the spread."""
+        pair = self._pairs[owner]
+        pair.must_close = True
+        if pair.in_flight is None:
+            pause = 0.0 if owner == self._name else self._rng.uniform(0.0, SPREAD_INTERVAL)
+            self._timers.set_earlier(owner, now + pause)
+
+    def _mark(self, owner: str, now: float) -> None:
+        """Have an owner told soon; a retry or a spread that is under way stays where it is."""
+        if not self._timers.has(owner):
+            self._due(owner, now + COALESCE_INTERVAL)
+        self._stale_notes[owner] = None
+
+    def _reschedule(self, owner: str, now: float) -> None:
+        self._timers.clear(owner)
+        self._stale_notes[owner] = None
+        if not self._pairs[owner].is_clean:
+            self._due(owner, now + COALESCE_INTERVAL)
+
+    def _due(self, owner: str, at: float) -> None:
+        self._timers.set(owner, at)
+        self._stale_notes[owner] = None

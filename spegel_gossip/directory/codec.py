@@ -1,0 +1,263 @@
+"""Directory messages as bytes: one msgpack array each, kind and id in front.
+
+The same bytes travel in a datagram and as the body of `POST /directory/batch`.
+Numbers are only ever appended; unknown trailing fields and unknown kinds are
+skipped, because a DaemonSet rolls node by node and two releases always talk.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, cast
+
+import msgpack
+
+from spegel_gossip.directory.keys import MAX_PACKED_KEY, MIN_PACKED_KEY, PackedKey
+from spegel_gossip.directory.messages import (
+    MAX_HOLDERS_ANSWERED,
+    MAX_QUESTION_KEYS,
+    Ack,
+    Advertise,
+    Answer,
+    Closing,
+    KeyAnswer,
+    Message,
+    MessageKind,
+    Miss,
+    Question,
+    QuestionKey,
+    Recheck,
+    Resync,
+)
+from spegel_gossip.directory.records import MAX_U64, Record, Summary
+from spegel_gossip.errors import DecodeError
+
+MAX_MESSAGE_BYTES: Final = 1 << 20
+"""Longest message looked at."""
+
+MAX_BATCH_RECORDS: Final = 4_096
+"""Records in one advertisement: some 200 kB of digests."""
+
+MAX_BATCH_BYTES: Final = 512 << 10
+"""Bytes of records in one advertisement, where tags with long names fill it first."""
+
+RECORD_OVERHEAD: Final = 32
+"""Bytes that a record needs besides its key and digest, at most: numbers and msgpack's marks."""
+
+ADVERTISE_OVERHEAD: Final = 80
+"""Bytes that an advertisement needs besides its records, at most: numbers, a closing, msgpack's marks."""
+
+_MAX_KIND = 0xFF
+_MAX_U32 = 0xFFFFFFFF
+_FLAG_YOUNG = 1
+_FLAG_SAME_VIEW = 2
+_HASH_BYTES = 8
+_DECODE_FAILURES = (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException)
+
+
+def encode(message: Message) -> bytes:
+    """Return a message as it stands in a datagram or a request body."""
+    match message:
+        case Advertise(id_, boot, round_, records, closing):
+            last = None if closing is None else _closing_fields(closing)
+            fields = [boot, round_, [_record_fields(record) for record in records], last]
+            return _pack(MessageKind.ADVERTISE, id_, fields)
+        case Ack(id_, status):
+            return _pack(MessageKind.ACK, id_, [status])
+        case Resync(id_, boot):
+            return _pack(MessageKind.RESYNC, id_, [boot])
+        case Question(id_, purpose, keys):
+            return _pack(MessageKind.QUESTION, id_, [purpose, [[asked.key, asked.view] for asked in keys]])
+        case Answer(id_, epoch, answers):
+            return _pack(MessageKind.ANSWER, id_, [epoch, [_answer_fields(answer) for answer in answers]])
+        case Miss(id_, key, holder):
+            return _pack(MessageKind.MISS, id_, [key, holder])
+        case Recheck(id_, key):
+            return _pack(MessageKind.RECHECK, id_, [key])
+
+
+def encode_answer_within(answer: Answer, max_bytes: int) -> bytes:
+    """Return an answer in at most `max_bytes`, naming fewer holders of each key if it must.
+
+    Holders come best first, so those that are left out are the least wanted.
+    """
+    limit = MAX_HOLDERS_ANSWERED
+    encoded = encode(answer)
+    while len(encoded) > max_bytes and limit > 0:
+        limit //= 2
+        answers = tuple(
+            replace(one, holders=one.holders[:limit], partials=one.partials[:limit]) for one in answer.answers
+        )
+        encoded = encode(replace(answer, answers=answers))
+    return encoded
+
+
+def record_bytes(record: Record) -> int:
+    """Return how many bytes a record takes in an advertisement, at most."""
+    return RECORD_OVERHEAD + len(record.key) + (0 if record.digest is None else len(record.digest))
+
+
+def decode_untrusted(data: bytes) -> Message | None:
+    """Parse a message that came from the network; None for a kind of a later release.
+
+    Raises:
+        DecodeError: for every malformed input, and nothing else.
+    """
+    if not data or len(data) > MAX_MESSAGE_BYTES:
+        raise DecodeError(f"a directory message of {len(data)} bytes")
+    try:
+        unpacked = msgpack.unpackb(data, max_ext_len=0)
+    except _DECODE_FAILURES as exc:
+        raise DecodeError(f"not a directory message: {exc}") from exc
+    fields = _array(unpacked, at_least=2)
+    kind, id_ = _uint(fields[0], _MAX_KIND), _uint(fields[1], MAX_U64)
+    decoder = _DECODERS.get(kind)
+    return None if decoder is None else decoder(id_, fields[2:])
+
+
+def _decode_advertise(id_: int, fields: Sequence[object]) -> Message:
+    boot, round_, records, closing, *_ = _array(fields, at_least=4)
+    packed = _array(records, at_most=MAX_BATCH_RECORDS)
+    return Advertise(
+        id_,
+        _uint(boot, MAX_U64),
+        _uint(round_, _MAX_U32),
+        tuple(_record(one) for one in packed),
+        None if closing is None else _closing(closing),
+    )
+
+
+def _decode_ack(id_: int, fields: Sequence[object]) -> Message:
+    return Ack(id_, _uint(_array(fields, at_least=1)[0], _MAX_KIND))
+
+
+def _decode_resync(id_: int, fields: Sequence[object]) -> Message:
+    return Resync(id_, _uint(_array(fields, at_least=1)[0], MAX_U64))
+
+
+def _decode_question(id_: int, fields: Sequence[object]) -> Message:
+    purpose, keys, *_ = _array(fields, at_least=2)
+    asked = []
+    for one in _array(keys, at_most=MAX_QUESTION_KEYS):
+        key, view, *_ = _array(one, at_least=2)
+        asked.append(QuestionKey(_key(key), _uint(view, MAX_U64)))
+    return Question(id_, _uint(purpose, _MAX_KIND), tuple(asked))
+
+
+def _decode_answer(id_: int, fields: Sequence[object]) -> Message:
+    epoch, answers, *_ = _array(fields, at_least=2)
+    decoded = tuple(_key_answer(one) for one in _array(answers, at_most=MAX_QUESTION_KEYS))
+    return Answer(id_, _uint(epoch, MAX_U64), decoded)
+
+
+def _decode_miss(id_: int, fields: Sequence[object]) -> Message:
+    key, holder, *_ = _array(fields, at_least=2)
+    return Miss(id_, _key(key), _uint(holder, MAX_U64))
+
+
+def _decode_recheck(id_: int, fields: Sequence[object]) -> Message:
+    return Recheck(id_, _key(_array(fields, at_least=1)[0]))
+
+
+_DECODERS: Final[dict[int, Callable[[int, Sequence[object]], Message]]] = {
+    MessageKind.ADVERTISE: _decode_advertise,
+    MessageKind.ACK: _decode_ack,
+    MessageKind.RESYNC: _decode_resync,
+    MessageKind.QUESTION: _decode_question,
+    MessageKind.ANSWER: _decode_answer,
+    MessageKind.MISS: _decode_miss,
+    MessageKind.RECHECK: _decode_recheck,
+}
+
+
+def _record_fields(record: Record) -> list[object]:
+    fields: list[object] = [record.key, record.kind, record.sequence, record.size]
+    if record.digest is not None:
+        fields += [record.digest, record.observed_at_ms]
+    return fields
+
+
+def _record(value: object) -> Record:
+    fields = _array(value, at_least=4)
+    digest = _key(fields[4]) if len(fields) > 5 and fields[4] is not None else None
+    return Record(
+        _key(fields[0]),
+        _uint(fields[1], _MAX_KIND),
+        _uint(fields[2], MAX_U64),
+        _uint(fields[3], MAX_U64),
+        digest,
+        0 if digest is None else _uint(fields[5], MAX_U64),
+    )
+
+
+def _closing_fields(closing: Closing) -> list[object]:
+    return [closing.epoch, closing.summary.count, closing.summary.xor, closing.last_sequence]
+
+
+def _closing(value: object) -> Closing:
+    epoch, count, xor, last, *_ = _array(value, at_least=4)
+    summary = Summary(_uint(count, _MAX_U32), _uint(xor, MAX_U64))
+    return Closing(_uint(epoch, MAX_U64), summary, _uint(last, MAX_U64))
+
+
+def _answer_fields(answer: KeyAnswer) -> list[object]:
+    flags = (_FLAG_YOUNG if answer.is_young else 0) | (_FLAG_SAME_VIEW if answer.has_same_view else 0)
+    fields: list[object] = [flags, _pack_hashes(answer.holders), _pack_hashes(answer.partials), answer.size]
+    if answer.digest is not None:
+        fields += [answer.digest, answer.observed_at_ms]
+    return fields
+
+
+def _key_answer(value: object) -> KeyAnswer:
+    fields = _array(value, at_least=4)
+    flags = _uint(fields[0], MAX_U64)
+    digest = _key(fields[4]) if len(fields) > 5 and fields[4] is not None else None
+    return KeyAnswer(
+        is_young=bool(flags & _FLAG_YOUNG),
+        has_same_view=bool(flags & _FLAG_SAME_VIEW),
+        holders=_unpack_hashes(fields[1]),
+        partials=_unpack_hashes(fields[2]),
+        size=_uint(fields[3], MAX_U64),
+        digest=digest,
+        observed_at_ms=0 if digest is None else _uint(fields[5], MAX_U64),
+    )
+
+
+def _pack_hashes(hashes: Sequence[int]) -> bytes:
+    # One binary of 8 bytes each: msgpack's own integers take 9.
+    return struct.pack(f">{len(hashes)}Q", *hashes)
+
+
+def _unpack_hashes(value: object) -> tuple[int, ...]:
+    if not isinstance(value, bytes) or len(value) % _HASH_BYTES:
+        raise DecodeError("name hashes are not a row of 8 bytes each")
+    count = len(value) // _HASH_BYTES
+    if count > MAX_HOLDERS_ANSWERED:
+        raise DecodeError(f"{count} holders in an answer")
+    return struct.unpack(f">{count}Q", value)
+
+
+def _pack(kind: MessageKind, id_: int, fields: Sequence[object]) -> bytes:
+    return cast("bytes", msgpack.packb([kind.value, id_, *fields]))
+
+
+def _array(value: object, *, at_least: int = 0, at_most: int = 1 << 16) -> Sequence[object]:
+    if not isinstance(value, list):
+        raise DecodeError(f"expected an array, got {type(value).__name__}")
+    if not at_least <= len(value) <= at_most:
+        raise DecodeError(f"an array of {len(value)}, expected {at_least} to {at_most}")
+    return value
+
+
+def _uint(value: object, limit: int) -> int:
+    if type(value) is not int or not 0 <= value <= limit:
+        raise DecodeError(f"expected an integer of 0 to {limit}")
+    return value
+
+
+def _key(value: object) -> PackedKey:
+    if not isinstance(value, bytes) or not MIN_PACKED_KEY <= len(value) <= MAX_PACKED_KEY:
+        raise DecodeError("expected a packed key")
+    return PackedKey(value)
