@@ -7,6 +7,7 @@ dropped unsent with an open blob in it. Here a blob is open only inside one func
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from urllib.parse import parse_qsl
 
 import structlog
@@ -138,9 +139,10 @@ async def _send_blob(body: BlobBody, scope: HTTPScope, send: ASGISendCallable) -
         return await send_blob(body.source, body.offset, body.count)
     sent = 0
     try:
-        async for chunk in read_blob(body.source, body.offset, body.count):
-            await send(_chunk(chunk, more_body=True))
-            sent += len(chunk)
+        async with aclosing(read_blob(body.source, body.offset, body.count)) as chunks:
+            async for chunk in chunks:
+                await send(_chunk(chunk, more_body=True))
+                sent += len(chunk)
     except SourceFailedError as exc:
         return Delivery(sent, Ending.SOURCE_FAILED, str(exc))
     return Delivery(sent, Ending.COMPLETE)
