@@ -1,0 +1,231 @@
+"""Many directories on one virtual network: seeded, lossy, and as fast as the processor.
+
+Membership is fed by hand, each member hearing of a change after a delay of its own,
+as gossip would have it; notes ride on imaginary pings.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from spegel_gossip.directory.codec import decode_untrusted, encode
+from spegel_gossip.directory.engine import Directory, Outgoing, view_of
+from spegel_gossip.directory.keys import PackedKey
+from spegel_gossip.directory.messages import Advertise, Answer, AskedFor, KeyAnswer, Question, QuestionKey
+from spegel_gossip.swim.names import name_hash
+
+MAX_DATAGRAM: Final = 1_100
+GOSSIP_DELAY: Final = 3.0
+"""Seconds within which everybody has heard of a change of the membership."""
+
+PING_INTERVAL: Final = 1.0
+UNIX_MS: Final = 1_700_000_000_000
+
+
+@dataclass(slots=True)
+class SimMember:
+    """A member: its engine, and what its content store would hold."""
+
+    engine: Directory
+    boot: int
+    zone: str
+    held: dict[PackedKey, None] = field(default_factory=dict)
+    notes: dict[str, bytes] = field(default_factory=dict)
+    wake_at: float | None = None
+
+
+class SimDirectories:
+    """The cluster. Datagrams are lost at random; `cut` says between whom everything is."""
+
+    def __init__(self, *, seed: int, loss: float = 0.0, max_delay: float = 0.05) -> None:
+        self.rng = random.Random(seed)
+        self.now = 0.0
+        self.members: dict[str, SimMember] = {}
+        self.loss = loss
+        self.cut: Callable[[str, str], bool] = lambda _from, _to: False
+        self.packets = 0
+        self.records_told = 0
+        self._max_delay = max_delay
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._boots = 0
+
+    def start(self, name: str, *, zone: str = "") -> SimMember:
+        """Start a member, or start it anew under a new boot; it and the others hear of each other."""
+        self._boots += 1
+        rng = random.Random(self.rng.getrandbits(64))
+        engine = Directory(name, self._boots, zone, max_datagram=MAX_DATAGRAM, rng=rng)
+        member = self.members[name] = SimMember(engine, self._boots, zone)
+        engine.start(self.now)
+        for other in list(self.members.values()):
+            if other is not member:
+                self._hear(member, other)
+                self._hear(other, member)
+        self.after(self.rng.uniform(0.0, PING_INTERVAL), lambda: self._ping(name, member))
+        self._drive(name)
+        return member
+
+    def stop(self, name: str) -> None:
+        """End a member without a word; the others find out in their time."""
+        gone = self.members.pop(name)
+        for other in list(self.members.values()):
+            self.after(self.rng.uniform(0.0, GOSSIP_DELAY), self._forgetting(other, name, gone.boot))
+
+    def put(self, name: str, key: PackedKey, size: int = 1) -> None:
+        """Have a member hold a key."""
+        member = self.members[name]
+        member.held[key] = None
+        member.engine.put(key, self.now, size=size)
+        self._drive(name)
+
+    def withdraw(self, name: str, key: PackedKey) -> None:
+        """Have a member hold a key no more."""
+        member = self.members[name]
+        member.held.pop(key, None)
+        member.engine.withdraw(key, self.now)
+        self._drive(name)
+
+    def after(self, delay: float, do: Callable[[], None]) -> None:
+        """Do something later."""
+        self._count += 1
+        heapq.heappush(self._events, (self.now + delay, self._count, do))
+
+    def run_for(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        while self._events and self._events[0][0] <= end:
+            self.now, _, do = heapq.heappop(self._events)
+            do()
+        self.now = end
+
+    def holders(self, owner: str, key: PackedKey) -> set[str]:
+        """Return whom an owner names to a stranger as holders of a key."""
+        return {self._name_of(hashed) for hashed in self.ask(owner, key).holders}
+
+    def ask(self, owner: str, key: PackedKey) -> KeyAnswer:
+        """Return what an owner answers to a stranger who sees the ring as it does."""
+        engine = self.members[owner].engine
+        asked = QuestionKey(key, view_of(engine.owners(key)))
+        body = encode(Question(0, AskedFor.READ, (asked,)))
+        reply = engine.receive(body, "a stranger", self.now, UNIX_MS)
+        answer = decode_untrusted(reply or b"")
+        assert isinstance(answer, Answer)  # noqa: S101 # a question is answered, or the engine is wrong
+        return answer.answers[0]
+
+    def live_holders(self, key: PackedKey) -> set[str]:
+        """Return who really has a key."""
+        return {name for name, member in self.members.items() if key in member.held}
+
+    def _name_of(self, hashed: int) -> str:
+        return next((name for name in self.members if name_hash(name) == hashed), "a member that is no more")
+
+    def _hear(self, member: SimMember, about: SimMember) -> None:
+        def hear() -> None:
+            if self.members.get(about.engine.name) is about and self._is_here(member):
+                member.engine.member_alive(about.engine.name, about.boot, about.zone, self.now)
+                self._drive(member.engine.name)
+
+        self.after(self.rng.uniform(0.0, GOSSIP_DELAY), hear)
+
+    def _forgetting(self, member: SimMember, name: str, boot: int) -> Callable[[], None]:
+        def forget() -> None:
+            back = self.members.get(name)
+            if self._is_here(member) and (back is None or back.boot == boot):
+                member.engine.member_gone(name, self.now)
+                self._drive(member.engine.name)
+
+        return forget
+
+    def _is_here(self, member: SimMember) -> bool:
+        return self.members.get(member.engine.name) is member
+
+    def _ping(self, name: str, member: SimMember) -> None:
+        """Take a note to one other member, as a probe would, and bring one back."""
+        if not self._is_here(member):
+            return
+        others = sorted(other for other in member.engine.members if other in self.members and other != name)
+        if others:
+            other = self.rng.choice(others)
+            self._carry(name, other)
+            self._carry(other, name)
+        self.after(PING_INTERVAL, lambda: self._ping(name, member))
+
+    def _carry(self, source: str, target: str) -> None:
+        note = self.members[source].notes.get(target)
+        if note is not None and self.rng.random() >= self.loss and not self.cut(source, target):
+            self.after(self._delay(), lambda: self._note(source, target, note))
+
+    def _note(self, source: str, target: str, note: bytes) -> None:
+        if target in self.members:
+            self.members[target].engine.receive_note(source, note, self.now)
+            self._drive(target)
+
+    def _delay(self) -> float:
+        return self.rng.uniform(0.0005, self._max_delay)
+
+    def _drive(self, name: str) -> None:
+        """Do what a driver does after each thing that happens to an engine."""
+        member = self.members[name]
+        engine = member.engine
+        change_at = engine.ring_change_at()
+        if change_at is not None and change_at <= self.now:
+            engine.change_ring(engine.ring.changed_to(engine.members), self.now)
+        engine.handle_timer(self.now)
+        for message in engine.messages_to_send():
+            self._send(member, message)
+        engine.answers_received()
+        for key in engine.keys_to_recheck():
+            engine.rechecked(key, is_here=key in member.held, now=self.now)
+        member.notes.update(engine.notes_to_set())
+        self._wake_at(member)
+
+    def _wake_at(self, member: SimMember) -> None:
+        wanted = (member.engine.next_timer_at(), member.engine.ring_change_at())
+        at = min((one for one in wanted if one is not None), default=None)
+        if at is None or (member.wake_at is not None and self.now < member.wake_at <= at):
+            return
+        member.wake_at = at
+
+        def wake() -> None:
+            if self._is_here(member) and member.wake_at == at:
+                member.wake_at = None
+                self._drive(member.engine.name)
+
+        self.after(max(0.0, at - self.now), wake)
+
+    def _send(self, sender: SimMember, message: Outgoing) -> None:
+        source, target = sender.engine.name, message.to
+        self.packets += 1
+        told = decode_untrusted(message.body)
+        if isinstance(told, Advertise):
+            self.records_told += len(told.records)
+        is_lost = self.cut(source, target) or (not message.by_stream and self.rng.random() < self.loss)
+        if not is_lost:
+            self.after(self._delay(), lambda: self._arrive(sender, target, message))
+        elif message.by_stream:
+            self.after(self._delay(), lambda: self._fail(sender, message))
+
+    def _arrive(self, sender: SimMember, target: str, message: Outgoing) -> None:
+        if target not in self.members:
+            if message.by_stream:
+                self._fail(sender, message)
+            return
+        reply = self.members[target].engine.receive(message.body, sender.engine.name, self.now, UNIX_MS)
+        self._drive(target)
+        if reply is not None and (message.by_stream or self.rng.random() >= self.loss):
+            self.after(self._delay(), lambda: self._answer(sender, target, reply))
+
+    def _answer(self, sender: SimMember, answerer: str, reply: bytes) -> None:
+        if self._is_here(sender):
+            self.packets += 1
+            sender.engine.receive(reply, answerer, self.now, UNIX_MS)
+            self._drive(sender.engine.name)
+
+    def _fail(self, sender: SimMember, message: Outgoing) -> None:
+        if self._is_here(sender):
+            sender.engine.failed(message.to, message.id, self.now)
+            self._drive(sender.engine.name)
