@@ -12,18 +12,18 @@ from enum import Enum
 
 
 class Ending(Enum):
-    """Why no more bytes go out."""
+    """Why no more bytes go out; the values are fit for a metric's label."""
 
     COMPLETE = "complete"
     """Everything that was asked for was handed to the client's socket."""
 
-    CLIENT_GONE = "client gone"
+    CLIENT_GONE = "client_gone"
     """The client closed or reset its side: stop, nothing is wrong here."""
 
-    CLIENT_STALLED = "client stalled"
+    CLIENT_STALLED = "client_stalled"
     """The client took nothing for the whole progress timeout."""
 
-    SOURCE_FAILED = "source failed"
+    SOURCE_FAILED = "source_failed"
     """The source ended short, failed or stalled, and there is no other."""
 
 

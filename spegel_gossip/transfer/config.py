@@ -1,0 +1,38 @@
+"""How hard a node tries its holders, and how much it gives to others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spegel_gossip.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferConfig:
+    """Settings of the transfers between nodes."""
+
+    first_byte_timeout: float = 2.0
+    """Seconds for the answer of a holder, once connected; after it the next one is asked."""
+
+    stall_timeout: float = 2.0
+    """Seconds without a byte from a holder that has the whole blob; after it the next one goes on."""
+
+    max_sources: int = 5
+    """Holders tried for one request. containerd asks again, and upstream after that."""
+
+    max_uploads: int = 256
+    """Blobs sent at once; who asks for one more is told to go elsewhere."""
+
+    manifest_cache_bytes: int = 16 << 20
+    """Verified manifests kept in memory. All of containerd ask for the same few in one roll-out."""
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in ("first_byte_timeout", "stall_timeout"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be > 0 seconds, got {getattr(self, name)}")
+        for name in ("max_sources", "max_uploads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.manifest_cache_bytes < 0:
+            raise ConfigError(f"manifest_cache_bytes must not be negative, got {self.manifest_cache_bytes}")

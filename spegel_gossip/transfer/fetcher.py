@@ -1,0 +1,147 @@
+"""Gets blobs and manifests from the nodes that have them (`fetching.BlobFetcher`)."""
+
+from __future__ import annotations
+
+import trio
+
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
+from spegel_gossip.routing import Peer, Purpose, Router
+from spegel_gossip.transfer import metrics
+from spegel_gossip.transfer.config import TransferConfig
+from spegel_gossip.transfer.failures import HolderFailedError, Reason
+from spegel_gossip.transfer.manifests import SingleFlight, VerifiedManifests
+from spegel_gossip.transfer.opening import BLOBS_PATH, MANIFESTS_PATH, Wanted, ask
+from spegel_gossip.transfer.sources import Sources
+from spegel_gossip.transfer.stream import PeerBlobStream
+from spegel_gossip.wire.client import PeerClient
+from spegel_gossip.wire.response import PeerResponse
+
+HASH_IN_THREAD_BYTES = 256 << 10
+"""Manifests from this size on are hashed in a thread: 4 MiB would hold the loop for 10 ms and more."""
+
+READ_BYTES = 64 << 10
+
+
+class PeerBlobFetcher:
+    """Asks the router who has it, and those who have it for the bytes."""
+
+    def __init__(self, router: Router, client: PeerClient, config: TransferConfig) -> None:
+        """Take the process's router and client."""
+        self._router = router
+        self._client = client
+        self._config = config
+        self._manifests = SingleFlight(
+            VerifiedManifests(max_bytes=config.manifest_cache_bytes), self._fetch_manifest
+        )
+
+    async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> PeerBlobStream:
+        """Find a source and begin; returns when its response head is in.
+
+        Raises:
+            RoutingError: nobody has it, nobody could be asked, or every holder failed.
+            InvalidRangeError: the blob is shorter than `start`.
+        """
+        stream = PeerBlobStream(
+            self._sources(digest, Purpose.FETCH),
+            Wanted(digest, start, stop),
+            router=self._router,
+            client=self._client,
+            config=self._config,
+        )
+        begun_at = trio.current_time()
+        await stream.begin()
+        metrics.FIRST_BYTE_SECONDS.labels("blob").observe(trio.current_time() - begun_at)
+        return stream
+
+    async def size(self, digest: Digest) -> int:
+        """Return the size of a blob that another node has.
+
+        Raises:
+            RoutingError: as for `open`.
+        """
+        sources = self._sources(digest, Purpose.READ)
+        while True:
+            peer = await sources.next()
+            try:
+                response = await ask(
+                    self._client,
+                    peer,
+                    "HEAD",
+                    f"{BLOBS_PATH}{digest}",
+                    headers={},
+                    patience=self._config.first_byte_timeout,
+                )
+            except HolderFailedError as exc:
+                sources.give_up(peer, exc)
+                continue
+            await response.aclose(drained=True)
+            return response.content_length
+
+    async def fetch_manifest(self, digest: Digest) -> bytes:
+        """Return a manifest from another node, verified against its digest.
+
+        Raises:
+            RoutingError: as for `open`; a holder that sends other bytes has failed.
+        """
+        return await self._manifests.get(digest)
+
+    def _sources(self, digest: Digest, purpose: Purpose) -> Sources:
+        return Sources(self._router, digest, purpose, limit=self._config.max_sources)
+
+    async def _fetch_manifest(self, digest: Digest) -> bytes:
+        sources = self._sources(digest, Purpose.FETCH)
+        begun_at = trio.current_time()
+        while True:
+            peer = await sources.next()
+            try:
+                data = await self._manifest_from(peer, digest)
+            except HolderFailedError as exc:
+                sources.give_up(peer, exc)
+                continue
+            metrics.FIRST_BYTE_SECONDS.labels("manifest").observe(trio.current_time() - begun_at)
+            metrics.BYTES.labels("received", "peer").inc(len(data))
+            return data
+
+    async def _manifest_from(self, peer: Peer, digest: Digest) -> bytes:
+        response = await ask(
+            self._client,
+            peer,
+            "GET",
+            f"{MANIFESTS_PATH}{digest}",
+            headers={},
+            patience=self._config.first_byte_timeout,
+        )
+        data = None
+        try:
+            data = await self._read(response)
+        finally:
+            await response.aclose(drained=data is not None)
+        if len(data) < HASH_IN_THREAD_BYTES:
+            is_right = digest.matches(data)
+        else:
+            is_right = await trio.to_thread.run_sync(digest.matches, data)
+        if not is_right:
+            raise HolderFailedError(Reason.WRONG_ANSWER, "its bytes do not have the digest")
+        return data
+
+    async def _read(self, response: PeerResponse) -> bytes:
+        length = response.content_length
+        if length > MAX_MANIFEST_BYTES:
+            raise HolderFailedError(Reason.WRONG_ANSWER, f"a manifest of {length} bytes")
+        chunks = [response.head]
+        left = length - len(response.head)
+        while left > 0:
+            data = None
+            with trio.move_on_after(self._config.stall_timeout):
+                try:
+                    data = await response.socket.recv(min(left, READ_BYTES))
+                except OSError as exc:
+                    raise HolderFailedError(Reason.ENDED, f"its connection broke: {exc}") from exc
+            if data is None:
+                raise HolderFailedError(Reason.STALLED, f"no byte for {self._config.stall_timeout:g} s")
+            if not data:
+                raise HolderFailedError(Reason.ENDED, f"it ended {left} bytes early")
+            chunks.append(data)
+            left -= len(data)
+        return b"".join(chunks)

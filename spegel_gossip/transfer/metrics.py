@@ -1,0 +1,41 @@
+"""What goes between this node and others. Labels are closed sets: no peer can add a series."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+BYTES = Counter(
+    "spegel_gossip_transfer_bytes",
+    "Bytes of blobs and manifests between nodes, by direction and by what they were read from.",
+    ["direction", "source"],
+)
+
+IN_FLIGHT = Gauge(
+    "spegel_gossip_transfer_in_flight",
+    "Blobs that are being sent to or received from other nodes now.",
+    ["direction"],
+)
+
+FIRST_BYTE_SECONDS = Histogram(
+    "spegel_gossip_transfer_first_byte_seconds",
+    "Time until a holder's answer to a request of ours begins, lookup and failed holders included.",
+    ["kind"],
+    buckets=(0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1, 2, 5, 10, 20),
+)
+
+SOURCE_SWITCHES = Counter(
+    "spegel_gossip_transfer_source_switches",
+    "Holders that were given up for the next one, by why.",
+    ["reason"],
+)
+
+UPLOADS = Counter(
+    "spegel_gossip_transfer_uploads",
+    "Requests of other nodes for blobs and manifests, by how they were answered.",
+    ["outcome"],
+)
+
+MANIFEST_CACHE_HITS = Counter(
+    "spegel_gossip_transfer_manifest_cache_hits",
+    "Manifests answered from memory, or together with another request for the same one.",
+)

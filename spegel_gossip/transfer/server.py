@@ -1,0 +1,130 @@
+"""Serves what this node holds to other members: `/blobs/<digest>` and `/manifests/<digest>`.
+
+Both answer with the content's bytes as they are; who asks knows what it asked for. Manifests
+are never refused for want of an upload, because a pull begins with them.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from spegel_gossip.content import (
+    BlobReader,
+    ContentNotFoundError,
+    ContentStore,
+    ContentStoreUnavailableError,
+)
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.oci.errors import InvalidDigestError, InvalidRangeError
+from spegel_gossip.oci.media_type import OCTET_STREAM
+from spegel_gossip.oci.range import ByteRange, parse_range, unsatisfied_content_range
+from spegel_gossip.splice.delivery import Delivery, Ending
+from spegel_gossip.splice.pump import Pump, close_source
+from spegel_gossip.transfer import metrics
+from spegel_gossip.transfer.config import TransferConfig
+from spegel_gossip.transfer.opening import BLOBS_PATH, BUSY_HEADER, MANIFESTS_PATH
+from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
+from spegel_gossip.wire.server import PeerServer
+
+log = structlog.get_logger(__name__)
+
+METHODS = frozenset({"GET", "HEAD"})
+
+
+class TransferServer:
+    """Answers other members from the content store."""
+
+    def __init__(
+        self, store: ContentStore, server: PeerServer, config: TransferConfig, *, pump: Pump
+    ) -> None:
+        """Register the two paths; nothing runs but what the server calls."""
+        self._store = store
+        self._max_uploads = config.max_uploads
+        self._pump = pump
+        self._uploads = 0
+        server.route(BLOBS_PATH, self._serve_blob)
+        server.route(MANIFESTS_PATH, self._serve_manifest)
+
+    async def _serve_blob(self, request: PeerRequest, exchange: PeerExchange) -> None:
+        if request.method == "GET" and self._uploads >= self._max_uploads:
+            await self._refuse(exchange, 503, outcome="busy", headers={BUSY_HEADER: str(self._uploads)})
+            return
+        await self._serve(request, exchange, request.path.removeprefix(BLOBS_PATH))
+
+    async def _serve_manifest(self, request: PeerRequest, exchange: PeerExchange) -> None:
+        await self._serve(request, exchange, request.path.removeprefix(MANIFESTS_PATH))
+
+    async def _serve(self, request: PeerRequest, exchange: PeerExchange, name: str) -> None:
+        if request.method not in METHODS:
+            await self._refuse(exchange, 405, outcome="refused", headers={"Allow": "GET, HEAD"})
+            return
+        try:
+            digest = Digest.parse(name)
+        except InvalidDigestError:
+            await self._refuse(exchange, 400, outcome="refused")
+            return
+        self._uploads += 1
+        metrics.IN_FLIGHT.labels("sent").inc()
+        try:
+            reader = await self._store.open(digest)
+            try:
+                await self._answer(request, exchange, digest, reader)
+            finally:
+                await close_source(reader)
+        except ContentNotFoundError:
+            await self._refuse(exchange, 404, outcome="miss")
+        except ContentStoreUnavailableError as exc:
+            log.debug("a peer was sent elsewhere", digest=str(digest), reason=str(exc))
+            await self._refuse(exchange, 503, outcome="unavailable")
+        finally:
+            self._uploads -= 1
+            metrics.IN_FLIGHT.labels("sent").dec()
+
+    async def _answer(
+        self, request: PeerRequest, exchange: PeerExchange, digest: Digest, reader: BlobReader
+    ) -> None:
+        size = reader.size
+        headers = {
+            "Content-Type": OCTET_STREAM,
+            "Docker-Content-Digest": str(digest),
+            "Accept-Ranges": "bytes",
+        }
+        # A range is defined for GET only (RFC 9110, section 14.2).
+        wanted = request.headers.get("range") if request.method == "GET" else None
+        try:
+            part = parse_range(wanted, size)
+        except InvalidRangeError:
+            unsatisfied = {"Content-Range": unsatisfied_content_range(size)}
+            await self._refuse(exchange, 416, outcome="refused", headers=unsatisfied)
+            return
+        whole = ByteRange(0, size)
+        status = 200 if part is None else 206
+        if part is not None:
+            headers["Content-Range"] = part.content_range(size)
+        body = part or whole
+        sock = await exchange.start(status, headers=headers, content_length=body.length)
+        if request.method == "HEAD":
+            exchange.finish(sent=0)
+            metrics.UPLOADS.labels("head").inc()
+            return
+        source = "read" if reader.fileno() is None else "file"
+        delivery = await self._pump.send(sock, reader, body.start, body.length)
+        exchange.finish(sent=delivery.moved)
+        metrics.BYTES.labels("sent", source).inc(delivery.moved)
+        metrics.UPLOADS.labels(delivery.ending.value).inc()
+        self._log(delivery, digest, to=request.sender)
+
+    def _log(self, delivery: Delivery, digest: Digest, *, to: str) -> None:
+        if delivery.ending is Ending.SOURCE_FAILED:
+            log.warning(
+                "a blob could not be read to its end; the peer goes on elsewhere",
+                digest=str(digest),
+                peer=to,
+                reason=delivery.detail,
+            )
+
+    async def _refuse(
+        self, exchange: PeerExchange, status: int, *, outcome: str, headers: dict[str, str] | None = None
+    ) -> None:
+        metrics.UPLOADS.labels(outcome).inc()
+        await exchange.answer(status, headers=headers or {})
