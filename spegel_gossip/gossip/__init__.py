@@ -1,0 +1,1 @@
+"""Drives membership: the engine of `swim` over both peer sockets."""

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 
 if TYPE_CHECKING:
+    from shell.wire.endpoints import Endpoints
     from spegel_gossip.wire.keyring import Keyring
-    from tests.shell.wire.conftest import Endpoints
 
 
 async def echo(request: PeerRequest, exchange: PeerExchange) -> None:

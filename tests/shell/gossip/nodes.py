@@ -1,0 +1,150 @@
+"""Nodes on loopback that take part in membership, with timers short enough for a test."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from spegel_gossip.gossip.driver import Gossip
+from spegel_gossip.gossip.memory import MemberMemory
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.events import MembershipEvent, NoteReceived
+from spegel_gossip.swim.member import MemberRecord, MemberState
+from spegel_gossip.wire.client import PeerClient
+from spegel_gossip.wire.credentials import Credentials
+from spegel_gossip.wire.datagrams import Datagrams
+from spegel_gossip.wire.keyring import Keyring
+from spegel_gossip.wire.server import PeerServer
+from spegel_gossip.wire.sockets import open_peer_sockets
+
+FAST = SwimConfig(
+    probe_interval=0.05,
+    probe_timeout=0.02,
+    gossip_interval=0.01,
+    push_pull_interval=1.0,
+    suspicion_alpha=2.0,
+    suspicion_beta=1.0,
+)
+PATIENCE = 10.0
+KEYRING = Keyring((bytes(range(32)),))
+
+
+@dataclass
+class Node:
+    """One member, and what it was told."""
+
+    name: str
+    address: Address
+    gossip: Gossip
+    memory: MemberMemory
+    scope: trio.CancelScope
+    events: list[MembershipEvent] = field(default_factory=list)
+    _happened: trio.Event = field(default_factory=trio.Event)
+
+    def tell(self, event: MembershipEvent) -> None:
+        self.events.append(event)
+        self._happened.set()
+        self._happened = trio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        with trio.fail_after(PATIENCE):
+            while not condition():
+                await self._happened.wait()
+
+    async def until_live(self, *names: str) -> None:
+        await self.until(lambda: self.live() == set(names))
+
+    async def until_told(self, wanted: type[MembershipEvent], name: str) -> None:
+        await self.until(lambda: name in self.told(wanted))
+
+    def told(self, wanted: type[MembershipEvent]) -> list[str]:
+        return [
+            event.name if isinstance(event, NoteReceived) else event.member.name  # type: ignore[union-attr] # callers ask for events about members
+            for event in self.events
+            if isinstance(event, wanted)
+        ]
+
+    def live(self) -> set[str]:
+        return {member.name for member in self.gossip.members() if member.is_live}
+
+    def state_of(self, name: str) -> MemberState | None:
+        member = self.gossip.get(name)
+        return None if member is None else member.state
+
+    def crash(self) -> None:
+        """Stop without a word."""
+        self.scope.cancel()
+
+
+class Nodes:
+    """Makes nodes, and ends them with the test."""
+
+    def __init__(self, nursery: trio.Nursery, stack: ExitStack, state_dir: Path) -> None:
+        self._nursery = nursery
+        self._stack = stack
+        self._state_dir = state_dir
+        self._made = 0
+
+    async def start(
+        self,
+        name: str,
+        seeds: Sequence[Address] = (),
+        *,
+        keyring: Keyring | None = KEYRING,
+        cluster: str = "test",
+        port: int = 0,
+        config: SwimConfig = FAST,
+    ) -> Node:
+        self._made += 1
+        sockets = open_peer_sockets("127.0.0.1", port)
+        state_dir = self._state_dir / name
+        state_dir.mkdir(exist_ok=True)
+        memory = MemberMemory(state_dir)
+        address = Address("127.0.0.1", sockets.port)
+        record = MemberRecord(name, memory.next_boot(time.time()), (address,))
+        credentials = Credentials(name, record.boot, cluster, keyring)
+        datagrams = Datagrams(sockets.udp, credentials)
+        server = PeerServer(sockets.tcp, credentials, clock=time.time)
+        client = PeerClient(credentials, clock=time.time)
+
+        async def find_seeds() -> Sequence[Address]:
+            return seeds
+
+        told: list[Callable[[MembershipEvent], None]] = []
+        gossip = Gossip(
+            record,
+            config,
+            random.Random(self._made),
+            credentials=credentials,
+            datagrams=datagrams,
+            server=server,
+            client=client,
+            memory=memory,
+            find_seeds=find_seeds,
+            on_event=lambda event: told[0](event),
+        )
+        scope = trio.CancelScope()
+        node = Node(name, address, gossip, memory, scope)
+        told.append(node.tell)
+
+        async def run(*, task_status: trio.TaskStatus[None]) -> None:
+            try:
+                with scope:
+                    async with trio.open_nursery() as nursery:
+                        await nursery.start(datagrams.run)
+                        await nursery.start(server.run)
+                        await nursery.start(gossip.run)
+                        task_status.started()
+            finally:
+                client.close()
+                sockets.close()
+
+        await self._nursery.start(run)
+        return node
