@@ -27,7 +27,7 @@ def pytest_runtest_makereport(
     item: pytest.Function,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and isinstance(lab := item.funcargs.get("lab"), Lab):
+    if report.failed and isinstance(lab := item.funcargs.get("shared_lab"), Lab):
         report.sections.append(("lab", lab.describe()))
     return report
 
@@ -59,3 +59,21 @@ def lab(shared_lab: Lab) -> Iterator[Lab]:
     shared_lab.reset()
     yield shared_lab
     shared_lab.end_nodes()
+    # Whatever the case was about, nobody may have asked for an API server.
+    assert shared_lab.network.packets_to_api_server() == 0
+
+
+@pytest.fixture(scope="module")
+def _running(shared_lab: Lab) -> Iterator[Lab]:
+    shared_lab.reset()
+    shared_lab.start_nodes()
+    yield shared_lab
+    shared_lab.end_nodes()
+
+
+@pytest.fixture
+def running_lab(_running: Lab) -> Lab:
+    """The file's lab with all nodes running, for cases that stop nothing but the registry."""
+    _running.registry.start()
+    _running.registry.forget()
+    return _running

@@ -127,6 +127,7 @@ class Lab:
         self.end_nodes()
         for node in self.nodes:
             node.namespace.heal()
+            node.namespace.lift_bandwidth_limit()
             node.namespace.set_link(up=True)
             node.containerd.begin_start()
         self.registry.start()

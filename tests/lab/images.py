@@ -112,10 +112,24 @@ def image(
     """An image for one platform, with layers of these sizes (0: as small as it comes)."""
     rng = random.Random(f"{seed} {architecture}")
     layers = [layer(rng, size, compressed=compressed) for size in layer_sizes]
+    return _image(layers, str(seed), architecture)
+
+
+def derived_images(
+    seed: int, *, shared_layers: Sequence[int], own_layers: Sequence[int]
+) -> tuple[Artifact, Artifact]:
+    """An image, and one built on top of it: the same layers, then its own."""
+    rng = random.Random(f"{seed} derived")
+    shared = [layer(rng, size) for size in shared_layers]
+    own = [layer(rng, size) for size in own_layers]
+    return _image(shared, f"{seed} base", "amd64"), _image([*shared, *own], f"{seed} derived", "amd64")
+
+
+def _image(layers: Sequence[tuple[Blob, str]], label: str, architecture: str) -> Artifact:
     config = {
         "architecture": architecture,
         "os": "linux",
-        "config": {"Labels": {"seed": str(seed)}},
+        "config": {"Labels": {"seed": label}},
         "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]},
     }
     config_blob = _json_blob(CONFIG, config)

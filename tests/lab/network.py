@@ -140,9 +140,14 @@ class Namespace:
     def limit_bandwidth(self, megabits: float) -> None:
         """Shape both directions of the link, for each `megabits` per second (tbf)."""
         rate = ("root", "tbf", "rate", f"{megabits}mbit", "burst", "256kb", "latency", "50ms")
-        self.run("tc", "qdisc", "replace", "dev", "eth0", *rate)
-        port = ("tc", "qdisc", "replace", "dev", self._bridge_port)
-        run("ip", "netns", "exec", self._network.bridge_namespace, *port, *rate)
+        for inside, device in ((self.name, "eth0"), (self._network.bridge_namespace, self._bridge_port)):
+            run("tc", "-n", inside, "qdisc", "replace", "dev", device, *rate)
+
+    def lift_bandwidth_limit(self) -> None:
+        """Undo `limit_bandwidth`; nothing happens where there is no limit."""
+        for inside, device in ((self.name, "eth0"), (self._network.bridge_namespace, self._bridge_port)):
+            if "tbf" in run("tc", "-n", inside, "qdisc", "show", "dev", device):
+                run("tc", "-n", inside, "qdisc", "del", "dev", device, "root")
 
     def set_link(self, *, up: bool) -> None:
         """Plug the cable in, or pull it; the addresses and the default route stay."""

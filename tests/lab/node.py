@@ -72,7 +72,6 @@ class Node:
             f"--advertise-address={self.address}",
             f"--state-dir={self.directory / 'state'}",
             f"--admin-socket={self._admin_socket}",
-            f"--cluster-key-file={self._key}",
             f"--containerd-address={self.containerd.socket}",
             f"--containerd-root={self.containerd.root}",
             f"--hosts-dir={self.hosts}",
@@ -86,6 +85,7 @@ class Node:
         self,
         *arguments: str,
         seeds: Sequence[str] | None = None,
+        with_key: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start our process and do not wait for it.
@@ -93,13 +93,16 @@ class Node:
         Args:
             arguments: further flags of `run`; of a flag given twice the last counts
             seeds: remembered for later starts; by default the last ones
+            with_key: whether it gets the cluster's key
         """
         if self._process is not None and self._process.is_running():
             raise RuntimeError(f"node {self.name} runs already")
         if seeds is not None:
             self.seeds = list(seeds)
         (self.directory / "state").mkdir(mode=0o700, exist_ok=True)
-        argv = self.namespace.argv(*_AS_IN_A_CONTAINER, str(PROGRAM), "run", *self.arguments(), *arguments)
+        key = [f"--cluster-key-file={self._key}"] if with_key else []
+        flags = [*self.arguments(), *key, *arguments]
+        argv = self.namespace.argv(*_AS_IN_A_CONTAINER, str(PROGRAM), "run", *flags)
         self._process = Process(argv, log=self.log, environment={**_ENVIRONMENT, **(environment or {})})
 
     def stop(self) -> int:

@@ -1,0 +1,95 @@
+"""A node is killed in the middle of serving a layer: the other's pull completes, its bytes right."""
+
+from pathlib import Path
+
+from lab import images
+from lab.cluster import Lab
+from lab.node import Node
+from lab.process import Process, wait_until
+
+LAYER_SIZE = 96 * images.MIB
+MEGABITS = 200.0
+"""At which the layer takes four seconds, so that there is a middle."""
+
+MIDDLE = 8 * images.MIB
+PULL_TIMEOUT = 60.0
+
+
+def begin_slow_pull(lab: Lab, node: Node, reference: str) -> Process:
+    node.namespace.limit_bandwidth(MEGABITS)
+    pull = node.containerd.begin_pull(reference, log=Path(lab.directory, "pull.log"))
+    wait_until(
+        lambda: node.containerd.ingested_bytes() >= MIDDLE,
+        what=f"{MIDDLE} bytes of the layer at node {node.name}",
+        timeout=PULL_TIMEOUT,
+        logs=[pull.log, node.log],
+        still_possible=pull.is_running,
+    )
+    return pull
+
+
+def sending(nodes: list[Node]) -> Node:
+    before = {node.name: node.namespace.bytes_sent() for node in nodes}
+    wait_until(
+        lambda: any(node.namespace.bytes_sent() - before[node.name] > images.MIB for node in nodes),
+        what="one of them to send a MiB",
+        timeout=PULL_TIMEOUT,
+    )
+    return max(nodes, key=lambda node: node.namespace.bytes_sent() - before[node.name])
+
+
+def test_the_other_holder_goes_on_where_the_killed_one_stopped(lab: Lab) -> None:
+    a, b, c = lab.nodes
+    image = images.image(61, [LAYER_SIZE])
+    reference = lab.registry.push(image, "team/two-holders", "v1")
+    lab.start_nodes()
+    for node in (a, b):
+        node.containerd.pull(reference)
+        c.wait_holders(reference, node.name)
+    lab.registry.stop()
+
+    pull = begin_slow_pull(lab, c, reference)
+    sending([a, b]).kill()
+
+    assert pull.wait(PULL_TIMEOUT) == 0, pull.log.read_text()
+    assert c.containerd.wrong_digests(image.digests) == []
+
+
+def test_the_registry_goes_on_where_the_only_holder_stopped(lab: Lab) -> None:
+    a, b = lab.nodes[:2]
+    image = images.image(62, [LAYER_SIZE])
+    reference = lab.registry.push(image, "team/one-holder", "v1")
+    lab.start_nodes(nodes=[a, b])
+    a.containerd.pull(reference)
+    b.wait_holders(reference, "a")
+    lab.registry.forget()
+
+    pull = begin_slow_pull(lab, b, reference)
+    a.kill()
+
+    assert pull.wait(PULL_TIMEOUT) == 0, pull.log.read_text()
+    assert b.containerd.wrong_digests(image.digests) == []
+    layer = image.blobs[1].digest
+    assert {one.path.rpartition("/")[2] for one in lab.registry.requests() if one.is_blob} == {layer}
+    assert lab.registry.blob_bytes() <= LAYER_SIZE - MIDDLE
+
+
+def test_the_next_node_pulls_from_one_that_was_interrupted(lab: Lab) -> None:
+    a, b, c = lab.nodes
+    image = images.image(63, [LAYER_SIZE])
+    reference = lab.registry.push(image, "team/interrupted", "v1")
+    lab.start_nodes()
+    a.containerd.pull(reference)
+    b.wait_holders(reference, "a")
+
+    pull = begin_slow_pull(lab, b, reference)
+    b.kill()
+    b.start()
+    assert pull.wait(PULL_TIMEOUT) == 0, pull.log.read_text()
+    b.wait_ready()
+    lab.registry.stop()
+    a.kill()
+
+    c.wait_holders(reference, "b")
+    c.containerd.pull(reference)
+    assert c.containerd.wrong_digests(image.digests) == []
