@@ -31,7 +31,9 @@ MAX_SOCKET_PATH = 107
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
+_NAMESPACE = re.compile(r"(?=.{1,76}\Z)[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
+"""containerd's own grammar (identifiers.Validate) and its length."""
+
 
 
 class Discovery(StrEnum):
@@ -89,6 +91,8 @@ class SeedAddress:
             host, port_text = text, ""
         else:
             host, port_text = _split_port(text)
+            if text.endswith(":"):
+                raise ConfigError(f"{text!r} ends before its port: {_SEED_FORM}")
         if ":" in host or host.replace(".", "").isdigit():
             try:
                 host = str(ipaddress.ip_address(host))
