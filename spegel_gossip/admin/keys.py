@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.oci.errors import InvalidDigestError, InvalidReferenceError
+from spegel_gossip.oci.errors import InvalidReferenceError
 from spegel_gossip.oci.reference import Reference
 from spegel_gossip.routing import Key
+
+_DIGEST_PREFIXES = ("sha256:", "sha512:")
 
 
 def parse_key(text: str) -> Key:
     """Return the key that `text` means; docker's short names work, and a digest goes before a tag.
 
     Raises:
+        InvalidDigestError: if it begins like a digest and is none.
         InvalidReferenceError: if it is neither a digest nor an image reference.
     """
-    try:
+    # By the grammar `sha256:ab` is a tag of docker.io/library/sha256; nobody means that.
+    if text.startswith(_DIGEST_PREFIXES):
         return Digest.parse(text)
-    except InvalidDigestError:
-        reference = Reference.parse(text)
+    reference = Reference.parse(text)
     # An image named by both means the digest: the tag may have moved on.
     key = reference.digest or reference.tag_name
     if key is None:

@@ -11,7 +11,7 @@ from spegel_gossip.admin.client import ask_node
 from spegel_gossip.admin.keys import parse_key
 from spegel_gossip.cli.settings import load_settings, setting_options
 from spegel_gossip.config import admin_socket_path
-from spegel_gossip.oci.errors import InvalidReferenceError
+from spegel_gossip.oci.errors import InvalidDigestError, InvalidReferenceError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -36,5 +36,5 @@ def key_argument(text: str) -> str:
     """
     try:
         return str(parse_key(text))
-    except InvalidReferenceError as exc:
+    except (InvalidDigestError, InvalidReferenceError) as exc:
         raise click.BadParameter(f"{exc}: give an image such as nginx:1.27, or a digest sha256:...") from exc
