@@ -57,6 +57,7 @@ _ADDRESS_SIZES = {6, 18}
 SEQ_LIMIT: Final = 1 << 32
 """Numbers of pings start again here."""
 _WIRE_LIMIT = 1 << 16
+_STATE_LIMIT = 1 << 8
 _CLAIM_FIELDS = 11
 _MAX_UNKNOWN_ITEMS = 64
 PushPullBody = BucketHashes | BucketClaims
@@ -103,15 +104,17 @@ def decode_datagram_untrusted(data: bytes) -> Iterator[Message]:
     if not data or len(data) > MAX_BODY_BYTES:
         raise DecodeError(f"a datagram body of {len(data)} bytes")
     unpacker = _unpacker(data, max_items=_MAX_UNKNOWN_ITEMS)
+    end = 0
     for _ in range(MAX_MESSAGES):
         try:
             fields = unpacker.unpack()
         except msgpack.exceptions.OutOfData:
-            if unpacker.tell() != len(data):
+            if end != len(data):
                 raise DecodeError("a datagram that ends inside a message") from None
             return
         except _DECODE_FAILURES as exc:
             raise DecodeError(f"not a row of messages: {exc}") from exc
+        end = unpacker.tell()
         message = _message_untrusted(fields)
         if message is not None:
             yield message
@@ -166,7 +169,7 @@ def _bucket_claims_untrusted(fields: list[object]) -> BucketClaims:
         _text(_field(fields, 1), MAX_NAME_BYTES, least=1),
         count,
         tuple(_integer(bucket, count) for bucket in buckets),
-        tuple(_claim_untrusted(_list(claim), 0) for claim in claims),
+        tuple(parsed for claim in claims if (parsed := _claim_untrusted(_list(claim), 0)) is not None),
     )
 
 
@@ -201,12 +204,15 @@ def _claim_fields(claim: Claim) -> list[object]:
     ]  # fmt: skip
 
 
-def _claim_untrusted(fields: list[object], start: int) -> Claim:
+def _claim_untrusted(fields: list[object], start: int) -> Claim | None:
+    """Return the claim; None for one of a state that a later release added."""
     if len(fields) < start + _CLAIM_FIELDS:
         raise DecodeError(f"a claim of {len(fields) - start} fields")
     (name, incarnation, state, boot, addresses, zone, version, wire_min, wire_max, accuser, age) = fields[
         start : start + _CLAIM_FIELDS
     ]
+    if _integer(state, _STATE_LIMIT) >= len(MemberState):
+        return None
     record = MemberRecord(
         name=_text(name, MAX_NAME_BYTES, least=1),
         boot=_integer(boot, INCARNATION_LIMIT),
