@@ -1,6 +1,9 @@
-"""A node is killed in the middle of serving a layer: the other's pull completes, its bytes right."""
+"""A node dies, or loses what it serves, in the middle of it: the pull completes, its bytes right."""
 
+import os
 from pathlib import Path
+
+import pytest
 
 from lab import images
 from lab.cluster import Lab
@@ -52,6 +55,40 @@ def test_the_other_holder_goes_on_where_the_killed_one_stopped(lab: Lab) -> None
     sending([a, b]).kill()
 
     assert pull.wait(PULL_TIMEOUT) == 0, pull.log.read_text()
+    assert c.containerd.wrong_digests(image.digests) == []
+
+
+def test_the_other_holder_goes_on_where_a_layer_was_cut_short_on_disk(lab: Lab) -> None:
+    a, b, c = lab.nodes
+    image = images.image(64, [LAYER_SIZE])
+    reference = lab.registry.push(image, "team/cut", "v1")
+    lab.start_nodes()
+    for node in (a, b):
+        node.containerd.pull(reference)
+        c.wait_holders(reference, node.name)
+    lab.registry.stop()
+
+    pull = begin_slow_pull(lab, c, reference)
+    os.truncate(sending([a, b]).containerd.blob_path(image.blobs[1].digest), 2 * MIDDLE)
+
+    assert pull.wait(PULL_TIMEOUT) == 0, pull.log.read_text()
+    assert c.containerd.wrong_digests(image.digests) == []
+
+
+@pytest.mark.parametrize("loser", [0, 1])
+def test_a_layer_that_is_gone_from_one_holder_comes_from_the_other(lab: Lab, loser: int) -> None:
+    a, b, c = lab.nodes
+    image = images.image(65 + loser, [200_000])
+    reference = lab.registry.push(image, f"team/gone{loser}", "v1")
+    lab.start_nodes()
+    for node in (a, b):
+        node.containerd.pull(reference)
+        c.wait_holders(reference, node.name)
+    lab.registry.stop()
+    lab.nodes[loser].containerd.blob_path(image.blobs[1].digest).unlink()
+
+    c.containerd.pull(reference)
+
     assert c.containerd.wrong_digests(image.digests) == []
 
 
