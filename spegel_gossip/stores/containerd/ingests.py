@@ -1,0 +1,128 @@
+"""Blobs that are still arriving: containerd's open ingests, as they lie on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spegel_gossip.content import PartialStatus
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.stores.containerd.content_root import ContentRoot
+from spegel_gossip.stores.containerd.inventory import Inventory
+from spegel_gossip.stores.containerd.records import IngestRecord, digest_of_ref
+
+
+@dataclass(slots=True)
+class Ingest:
+    """One directory beneath `ingest/`."""
+
+    id: str
+    digest: Digest
+    total: int = 0
+    offset: int = 0
+    has_data: bool = False
+    """Its data file was seen; once it is gone the ingest has ended, one way or the other."""
+
+
+class Ingests:
+    """The open ingests of the namespace, by id, and by what they will become.
+
+    A committed ingest stays a partial, at its full size, until the blob is known to
+    be held: containerd renames the file first and lists it some milliseconds later,
+    and in between this node must not look as if it had nothing.
+    """
+
+    def __init__(self, namespace: str, inventory: Inventory, on_commit: Callable[[Digest], None]) -> None:
+        """Start empty.
+
+        Args:
+            namespace: only its ingests count
+            inventory: learns of every change
+            on_commit: called when an ingest has become a file in `blobs/`
+        """
+        self._prefix = f"{namespace}/"
+        self._inventory = inventory
+        self._on_commit = on_commit
+        self._ingests: dict[str, Ingest] = {}
+        self._committing: dict[Digest, int] = {}
+
+    def find(self, digest: Digest) -> Ingest | None:
+        """Return the ingest that is furthest with a blob."""
+        candidates = [ingest for ingest in self._ingests.values() if ingest.digest == digest]
+        return max(candidates, key=lambda ingest: (ingest.offset, ingest.id), default=None)
+
+    def refresh(self, root: ContentRoot, ingest_id: str) -> None:
+        """Look at one ingest again, or for the first time."""
+        ingest = self._ingests.get(ingest_id)
+        if ingest is None:
+            ref = root.ingest_ref(ingest_id)
+            digest = None if ref is None or not ref.startswith(self._prefix) else digest_of_ref(ref)
+            if digest is None:
+                return
+            ingest = self._ingests[ingest_id] = Ingest(ingest_id, digest)
+        if ingest.total == 0:
+            # Written after the ref, so a first look may come too early for it.
+            ingest.total = root.ingest_total(ingest_id)
+        try:
+            ingest.offset = root.ingest_data(ingest_id).stat().st_size
+            ingest.has_data = True
+        except (FileNotFoundError, NotADirectoryError):
+            if ingest.has_data:
+                self.end(root, ingest_id)
+                return
+        self._show(ingest.digest)
+
+    def end(self, root: ContentRoot, ingest_id: str) -> None:
+        """Take note that an ingest's data or directory is gone: committed or aborted."""
+        ingest = self._ingests.pop(ingest_id, None)
+        if ingest is None:
+            return
+        size = root.blob_size(ingest.digest)
+        if size is not None and ingest.digest not in self._inventory.blobs:
+            self._committing[ingest.digest] = size
+            self._on_commit(ingest.digest)
+        self._show(ingest.digest)
+
+    def settle(self, digest: Digest) -> None:
+        """Take note that the commit is known to have succeeded, or will never be."""
+        if self._committing.pop(digest, None) is not None:
+            self._show(digest)
+
+    def scan(self, root: ContentRoot) -> list[str]:
+        """Look at all ingests; return the ids of those on disk."""
+        present = root.ingest_ids()
+        for ingest_id in [known for known in self._ingests if known not in present]:
+            self.end(root, ingest_id)
+        for ingest_id in present:
+            self.refresh(root, ingest_id)
+        return present
+
+    def compare(self, records: list[IngestRecord]) -> None:
+        """Make these all the ingests there are, where the disk cannot be read."""
+        found = {
+            record.ref: Ingest(record.ref, digest, record.total, record.offset)
+            for record in records
+            if (digest := digest_of_ref(record.ref)) is not None
+        }
+        changed = [ingest.digest for ingest in (*self._ingests.values(), *found.values())]
+        self._ingests = found
+        for digest in dict.fromkeys(changed):
+            self._show(digest)
+
+    def clear(self) -> None:
+        """Forget everything: the disk is out of sight."""
+        changed = [*(ingest.digest for ingest in self._ingests.values()), *self._committing]
+        self._ingests.clear()
+        self._committing.clear()
+        for digest in dict.fromkeys(changed):
+            self._show(digest)
+
+    def _show(self, digest: Digest) -> None:
+        committing = self._committing.get(digest)
+        ingest = self.find(digest)
+        if committing is not None:
+            self._inventory.set_partial(digest, PartialStatus(committing, committing))
+        elif ingest is not None:
+            self._inventory.set_partial(digest, PartialStatus(ingest.offset, ingest.total))
+        else:
+            self._inventory.set_partial(digest, None)
