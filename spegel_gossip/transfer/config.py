@@ -12,7 +12,7 @@ class TransferConfig:
     """Settings of the transfers between nodes."""
 
     first_byte_timeout: float = 2.0
-    """Seconds for the answer of a holder, once connected; after it the next one is asked."""
+    """Seconds for a holder's answer to begin, connecting included; after it the next one is asked."""
 
     stall_timeout: float = 2.0
     """Seconds without a byte from a holder that has the whole blob; after it the next one goes on."""

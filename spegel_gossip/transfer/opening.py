@@ -12,7 +12,7 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidRangeError
 from spegel_gossip.routing import Peer
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
-from spegel_gossip.wire.client import CONNECT_TIMEOUT, PeerClient
+from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.errors import PeerRefusedError, PeerUnreachableError, WireError
 from spegel_gossip.wire.response import PeerResponse
 
@@ -66,14 +66,14 @@ async def ask(
         method: GET or HEAD
         path: with the digest
         headers: of the request
-        patience: seconds for the answer once connected
+        patience: seconds for connecting and the head of the answer
 
     Raises:
         HolderFailedError: no answer, or one that is no.
         InvalidRangeError: the blob is shorter than the range's start.
     """
     try:
-        with trio.move_on_after(CONNECT_TIMEOUT + patience):
+        with trio.move_on_after(patience):
             response = await client.open(peer, method, path, headers=headers)
             if response.status in {200, 206}:
                 return response
@@ -85,7 +85,7 @@ async def ask(
         raise HolderFailedError(Reason.UNREACHABLE, exc.reason) from exc
     except WireError as exc:
         raise HolderFailedError(Reason.WRONG_ANSWER, exc.reason) from exc
-    raise HolderFailedError(Reason.UNREACHABLE, f"no answer within {CONNECT_TIMEOUT + patience:g} s")
+    raise HolderFailedError(Reason.UNREACHABLE, f"no answer within {patience:g} s")
 
 
 async def open_blob(client: PeerClient, peer: Peer, wanted: Wanted, *, patience: float) -> Opened:
