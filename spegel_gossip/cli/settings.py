@@ -19,6 +19,7 @@ import click
 
 from spegel_gossip.config import SETTINGS, default_of
 from spegel_gossip.config.setting import Setting
+from spegel_gossip.config.values import named
 from spegel_gossip.errors import ConfigError
 
 CONFIG_ENVVAR = "SPEGEL_GOSSIP_CONFIG"
@@ -164,13 +165,7 @@ def _toml_type(raw: object) -> str:
 def _parsed(setting: Setting, given: _Given) -> object:
     if setting.parse is None:
         return given.raw
-    try:
-        return setting.parse(given.raw)
-    except ConfigError as exc:
-        message = str(exc)
-        # Parsers that belong to a part of their own name the flag themselves.
-        problem = message.removeprefix(f"--{setting.flag}").lstrip(": ")
-        raise ConfigError(f"{given.where}: {problem}") from exc
+    return named(given.where, setting.parse, given.raw)
 
 
 def _read_file(path: Path) -> dict[str, object]:

@@ -286,8 +286,9 @@ class NodeConfig:
         _check_key_choice(self)
         _check_discovery(self)
         _check_ports(self)
-        values.parse_node_name(self.node_name)
-        values.parse_socket_path(str(self.admin_socket_path))
+        # Neither need have been given: the host's name and the state directory decide them.
+        values.named("--node-name", values.parse_node_name, self.node_name)
+        values.named("--admin-socket", values.parse_socket_path, str(self.admin_socket_path))
 
     @property
     def admin_socket_path(self) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from spegel_gossip.errors import ConfigError
 from spegel_gossip.hosts.registry_url import RegistryUrl
@@ -33,7 +33,6 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"(?=.{1,76}\Z)[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 """containerd's own grammar (identifiers.Validate) and its length."""
-
 
 
 class Discovery(StrEnum):
@@ -126,6 +125,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    if "%" in text:
+        # A scope means something on this machine only, and addresses travel.
+        raise ValueError("an address with a scope")
+    return ipaddress.ip_address(text)
+
+
 def parse_listen_address(text: str) -> Address:
     """Parse `ADDRESS:PORT`, the address an IP: a name could mean several.
 
@@ -138,8 +144,7 @@ def parse_listen_address(text: str) -> Address:
             f"{text!r} is not ADDRESS:PORT: write for example 127.0.0.1:29500, or [::]:29500 for all"
         )
     try:
-        ipaddress.ip_address(host)
-        return Address.make(host, _port(port))
+        return Address.make(str(_ip(host)), _port(port))
     except ValueError as exc:
         raise ConfigError(f"{host!r} is not an IP address: write for example 127.0.0.1:{port}") from exc
 
@@ -151,13 +156,13 @@ def parse_advertise_address(text: str) -> str:
         ConfigError: if it is no such thing.
     """
     try:
-        address = ipaddress.ip_address(text)
+        address = _ip(text)
     except ValueError as exc:
         raise ConfigError(
             f"{text!r} is not an IP address: give the address by which the other nodes reach this one, "
             "without a port, or leave it out to have it found"
         ) from exc
-    if address.is_unspecified or address.is_multicast:
+    if address.is_unspecified or address.is_multicast or (address.version == 6 and address.is_link_local):
         raise ConfigError(f"{text} cannot be reached by other nodes: give this node's own address")
     return str(address)
 
@@ -248,6 +253,21 @@ def one_of(choices: type[StrEnum]) -> Callable[[str], StrEnum]:
             raise ConfigError(f"{text!r} is unknown: use {valid}") from exc
 
     return parse
+
+
+def named(where: str, parse: Callable[[Any], object], raw: object) -> object:
+    """Return what `parse` makes of `raw`; its error then says `where` it came from.
+
+    Raises:
+        ConfigError: as `parse` does.
+    """
+    try:
+        return parse(raw)
+    except ConfigError as exc:
+        # Parsers that belong to another part of the project name the flag themselves.
+        flag = where.partition(" ")[0]
+        problem = str(exc).removeprefix(flag).lstrip(": ")
+        raise ConfigError(f"{where}: {problem}") from exc
 
 
 def each(parse: Callable[[str], T]) -> Callable[[Sequence[str]], tuple[T, ...]]:

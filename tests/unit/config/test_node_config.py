@@ -98,7 +98,9 @@ def test_what_is_no_listen_address_is_refused_with_an_example(text: str) -> None
         parse_listen_address(text)
 
 
-@pytest.mark.parametrize("text", ["", "node-1", "10.0.0.1:29501", ANY_V4, "::", "224.0.0.1"])
+@pytest.mark.parametrize(
+    "text", ["", "node-1", "10.0.0.1:29501", ANY_V4, "::", "224.0.0.1", "fe80::1", "fd00::1%eth0"]
+)
 def test_an_address_that_others_cannot_reach_is_not_advertised(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_advertise_address(text)
@@ -182,6 +184,11 @@ def test_the_admin_socket_is_in_the_state_directory_unless_given() -> None:
 def test_a_state_directory_too_deep_for_its_socket_is_refused() -> None:
     with pytest.raises(ConfigError, match="Unix socket"):
         NodeConfig(plaintext=True, state_dir=Path("/" + "x" * MAX_SOCKET_PATH))
+
+
+def test_a_host_name_that_is_no_node_name_asks_for_one() -> None:
+    with pytest.raises(ConfigError, match=r"^--node-name: 'my host' is not valid"):
+        NodeConfig(plaintext=True, node_name="my host")
 
 
 def test_mirrored_registries_and_filters_decide_what_is_served() -> None:
