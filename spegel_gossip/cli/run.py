@@ -35,13 +35,22 @@ def _run(config: NodeConfig) -> None:
     try:
         trio.run(run_node, config)
     except BaseExceptionGroup as group:
-        # What a nursery wrapped is one failure to the operator, unless it is a bug.
-        foreseen, bugs = group.split(SpegelGossipError)
-        if bugs is not None or foreseen is None:
+        failure = foreseen_failure(group)
+        if failure is None:
             raise
-        raise _first_of(foreseen) from group
+        raise failure from group
 
 
-def _first_of(group: BaseExceptionGroup[SpegelGossipError]) -> SpegelGossipError:
-    first = group.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+def foreseen_failure(group: BaseExceptionGroup) -> SpegelGossipError | None:
+    """Return the first failure of a group that has no bug in it; None if it has one.
+
+    Several tasks may fail for one cause, and a nursery wraps each; an operator wants
+    one sentence, and a bug its whole traceback.
+    """
+    foreseen, bugs = group.split(SpegelGossipError)
+    if foreseen is None or bugs is not None:
+        return None
+    first: BaseException = foreseen
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, SpegelGossipError) else None
