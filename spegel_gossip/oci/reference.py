@@ -107,8 +107,8 @@ class Reference:
     def parse(cls, text: str, *, default_registry: str = DOCKER_HUB) -> Self:
         """Parse a reference, spelling out docker's short forms.
 
-        The first component is a registry if it has a dot, a colon or a capital, or
-        is `localhost` (docker's rule); otherwise `default_registry` is meant. A
+        The first component is a registry if it has a dot or a colon, or is
+        `localhost` (docker's rule); otherwise `default_registry` is meant. A
         single component on Docker Hub belongs to `library/`. With neither tag nor
         digest the tag is `latest`.
 
@@ -123,7 +123,7 @@ class Reference:
             except InvalidDigestError as exc:
                 raise InvalidReferenceError(text, str(exc)) from exc
         first, slash, rest = name.partition("/")
-        if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        if slash and ("." in first or ":" in first or first == "localhost"):
             registry, path = normalize_registry(first), rest
         else:
             registry, path = normalize_registry(default_registry), name

@@ -1,4 +1,4 @@
-"""Manifests: read whole, verified, and kept for the next node-local request.
+"""Manifests: read whole, verified, and kept for the requests that follow.
 
 A client acts on a manifest before anybody could tell it that the bytes were wrong,
 so none leaves here that does not have its digest.
@@ -7,7 +7,7 @@ so none leaves here that does not have its digest.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -67,7 +67,8 @@ class Manifests:
         cached = self._cached.get(digest)
         if cached is not None:
             self._cached.move_to_end(digest)
-            return cached
+            # Fetched from a peer once, and committed here since.
+            return replace(cached, outcome=Outcome.LOCAL) if digest in self._store.blobs() else cached
         outcome, content = Outcome.LOCAL, await self._read_local(digest)
         if content is None:
             outcome, content = Outcome.PEER, await self._fetcher.fetch_manifest(digest)

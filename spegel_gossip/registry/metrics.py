@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Histogram
 
 REQUESTS = Counter(
-    "spegel_gossip_registry_requests_total",
+    "spegel_gossip_registry_requests",
     "Requests answered by the mirror, by what was asked for and where the answer came from.",
     ["kind", "method", "outcome"],
 )
@@ -19,23 +19,23 @@ FIRST_BYTE_SECONDS = Histogram(
 )
 
 SENT_BYTES = Counter(
-    "spegel_gossip_registry_sent_bytes_total",
+    "spegel_gossip_registry_sent_bytes",
     "Bytes of blobs and manifests handed to containerd, by where they came from.",
     ["kind", "outcome"],
 )
 
 DELIVERIES = Counter(
-    "spegel_gossip_registry_blob_deliveries_total",
+    "spegel_gossip_registry_blob_deliveries",
     "Blob bodies begun, by how they ended. A client that closes early is normal.",
     ["ending"],
 )
 
 STORE_FAILURES = Counter(
-    "spegel_gossip_registry_store_failures_total",
+    "spegel_gossip_registry_store_failures",
     "Requests for which the local content store could not say whether it has the content.",
 )
 
 CORRUPT_MANIFESTS = Counter(
-    "spegel_gossip_registry_corrupt_manifests_total",
+    "spegel_gossip_registry_corrupt_manifests",
     "Manifests in the local content store whose bytes are not those of their digest.",
 )
