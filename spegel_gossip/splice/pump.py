@@ -52,6 +52,8 @@ class Pump:
         """Start with no transfer under way."""
         self._config = config or PumpConfig()
         self._active = 0
+        self._idle = trio.Event()
+        self._idle.set()
         self._disk = trio.CapacityLimiter(self._config.disk_threads)
         self._conduit = make_conduit(self._turn)
 
@@ -59,6 +61,11 @@ class Pump:
     def active(self) -> int:
         """Transfers under way."""
         return self._active
+
+    async def wait_idle(self) -> None:
+        """Return once no transfer is under way."""
+        while self._active:
+            await self._idle.wait()
 
     async def send(
         self, sock: trio.socket.SocketType, source: BlobReader | BlobStream, offset: int, count: int
@@ -119,6 +126,8 @@ class Pump:
 
     async def _deliver(self, outlet: Outlet, work: Callable[[], Awaitable[None]]) -> Delivery:
         self._active += 1
+        if self._idle.is_set():
+            self._idle = trio.Event()
         try:
             await work()
         except ClientGoneError as exc:
@@ -129,6 +138,8 @@ class Pump:
             return Delivery(outlet.moved, Ending.SOURCE_FAILED, str(exc))
         finally:
             self._active -= 1
+            if not self._active:
+                self._idle.set()
         return Delivery(outlet.moved, Ending.COMPLETE)
 
     async def _push_file(self, outlet: Outlet, fd: int, offset: int, count: int) -> None:

@@ -1,0 +1,206 @@
+"""Builds the parts of a node in the order in which they need each other."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+from quart_trio import QuartTrio
+
+from spegel_gossip.config import NodeConfig
+from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError
+from spegel_gossip.discovery.dns import DnsSeeds
+from spegel_gossip.discovery.seeds import Seeds
+from spegel_gossip.discovery.source import SeedName, SeedSource
+from spegel_gossip.discovery.static import StaticSeed
+from spegel_gossip.gossip.driver import Gossip
+from spegel_gossip.gossip.memory import MemberMemory
+from spegel_gossip.gossip.own_addresses import own_addresses
+from spegel_gossip.lookup.lookup import Lookup
+from spegel_gossip.node.listeners import listen
+from spegel_gossip.node.readiness import Readiness
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.registry.app import create_app
+from spegel_gossip.registry.config import RegistryConfig
+from spegel_gossip.splice.pump import Pump
+from spegel_gossip.stores.containerd.config import ContainerdConfig
+from spegel_gossip.stores.containerd.store import ContainerdStore
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.member import MemberRecord
+from spegel_gossip.transfer.config import TransferConfig
+from spegel_gossip.transfer.fetcher import PeerBlobFetcher
+from spegel_gossip.transfer.server import TransferServer
+from spegel_gossip.version import __version__
+from spegel_gossip.wire.client import PeerClient
+from spegel_gossip.wire.credentials import Credentials
+from spegel_gossip.wire.datagrams import Datagrams
+from spegel_gossip.wire.keyring import load_keyring
+from spegel_gossip.wire.server import PeerServer
+from spegel_gossip.wire.sockets import PeerSockets, open_peer_sockets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """Every socket of the node but the admin's, bound."""
+
+    peers: PeerSockets
+    registry: trio.SocketListener
+    status: trio.SocketListener
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of one node; nothing runs yet."""
+
+    config: NodeConfig
+    listeners: Listeners
+    store: ContainerdStore
+    datagrams: Datagrams
+    peer_server: PeerServer
+    peer_client: PeerClient
+    gossip: Gossip
+    lookup: Lookup
+    pump: Pump
+    registry_app: QuartTrio
+    readiness: Readiness
+
+
+async def build(config: NodeConfig, stack: ExitStack) -> Parts:
+    """Bind the sockets and build every part; what must be closed goes onto `stack`.
+
+    Raises:
+        ConfigError: an address cannot be had, or no address can be advertised.
+    """
+    listeners = _open_listeners(config, stack)
+    memory = MemberMemory(config.state_dir)
+    find_seeds = Seeds(_seed_sources(config, listeners.peers.port))
+    record = MemberRecord(
+        name=config.node_name,
+        boot=memory.next_boot(time.time()),
+        addresses=await _advertised(config, listeners.peers.port, find_seeds),
+        zone=config.zone,
+        version=__version__,
+    )
+    credentials = Credentials(
+        name=record.name,
+        boot=record.boot,
+        cluster=config.cluster_name,
+        keyring=None if config.cluster_key_file is None else load_keyring(config.cluster_key_file),
+    )
+    datagrams = Datagrams(listeners.peers.udp, credentials)
+    peer_server = PeerServer(listeners.peers.tcp, credentials, clock=time.time)
+    peer_client = PeerClient(credentials, clock=time.time)
+    stack.callback(peer_client.close)
+    pump = Pump()
+    stack.callback(pump.close)
+    store = ContainerdStore(
+        ContainerdConfig(
+            address=config.containerd_address,
+            namespace=config.containerd_namespace,
+            root=config.containerd_root,
+        )
+    )
+    rng = random.Random()
+    lookup = Lookup(
+        record,
+        datagrams=datagrams,
+        client=peer_client,
+        server=peer_server,
+        has=partial(_has, store),
+        set_note=lambda member, note: gossip.set_note(member, note),
+        may_advertise=config.content_filter.allows_tag,
+        rng=rng,
+    )
+    gossip: Gossip = Gossip(
+        record,
+        SwimConfig(),
+        rng,
+        credentials=credentials,
+        datagrams=datagrams,
+        server=peer_server,
+        client=peer_client,
+        memory=memory,
+        find_seeds=find_seeds,
+        on_event=lookup.on_membership,
+    )
+    transfer = TransferConfig()
+    TransferServer(store, peer_server, transfer, pump=pump)
+    readiness = Readiness(
+        store=store,
+        has_seeds=bool(config.seeds or config.seed_dns or memory.addresses),
+        has_company=lambda: gossip.has_reached_seed,
+        concerns=_concerns(config, record),
+    )
+    registry_app = create_app(
+        store=store,
+        router=lookup,
+        fetcher=PeerBlobFetcher(lookup, peer_client, transfer),
+        health=readiness.check,
+        filters=config.content_filter,
+        config=RegistryConfig(default_registry=config.default_registry, tag_policies=config.tag_policies),
+    )
+    return Parts(
+        config=config,
+        listeners=listeners,
+        store=store,
+        datagrams=datagrams,
+        peer_server=peer_server,
+        peer_client=peer_client,
+        gossip=gossip,
+        lookup=lookup,
+        pump=pump,
+        registry_app=registry_app,
+        readiness=readiness,
+    )
+
+
+def _open_listeners(config: NodeConfig, stack: ExitStack) -> Listeners:
+    peers = open_peer_sockets(config.peer_listen.host, config.peer_listen.port)
+    stack.callback(peers.close)
+    registry = listen("--registry-listen", config.registry_listen)
+    stack.callback(registry.socket.close)
+    status = listen("--status-listen", config.status_listen)
+    stack.callback(status.socket.close)
+    return Listeners(peers=peers, registry=registry, status=status)
+
+
+def _seed_sources(config: NodeConfig, peer_port: int) -> list[SeedSource]:
+    sources: list[SeedSource] = [
+        StaticSeed(SeedName(seed.host, seed.port or peer_port)) for seed in config.seeds
+    ]
+    if config.seed_dns is not None:
+        sources.append(DnsSeeds(config.seed_dns, port=peer_port))
+    return sources
+
+
+async def _advertised(config: NodeConfig, port: int, find_seeds: Seeds) -> tuple[Address, ...]:
+    if config.advertise_address is not None:
+        return (Address.make(config.advertise_address, port),)
+    # Seeds given as addresses resolve at once; names that do not yet must not hold the start up.
+    seeds: list[Address] = []
+    with trio.move_on_after(1.0):
+        seeds.extend(await find_seeds())
+    return own_addresses(bound_host=config.peer_listen.host, port=port, seeds=seeds)
+
+
+async def _has(store: ContainerdStore, digest: Digest) -> bool:
+    """Return whether a blob is really here; a store that cannot be asked keeps what it told before."""
+    try:
+        await store.size(digest)
+    except ContentNotFoundError:
+        return False
+    except ContentStoreUnavailableError:
+        return True
+    return True
+
+
+def _concerns(config: NodeConfig, record: MemberRecord) -> list[str]:
+    if not config.plaintext:
+        return []
+    addresses = ", ".join(str(address) for address in record.addresses)
+    return [f"plaintext: whoever reaches {addresses} is believed; give --cluster-key-file to all nodes"]

@@ -1,0 +1,166 @@
+"""What the node shows of itself, as JSON: for the CLI through the admin socket, for the page by HTTP."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import trio
+
+from spegel_gossip.admin.keys import parse_key
+from spegel_gossip.admin.shapes import (
+    HoldersShape,
+    KeyOwnersShape,
+    MemberShape,
+    MembersShape,
+    RingShape,
+    StatusShape,
+    StoreShape,
+)
+from spegel_gossip.node.assembly import Parts
+from spegel_gossip.oci.errors import InvalidReferenceError
+from spegel_gossip.swim.introspection import MemberDetail
+from spegel_gossip.swim.member import Member, MemberState
+from spegel_gossip.version import __version__
+
+Snapshot = Callable[[Mapping[str, str]], Awaitable[object]]
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Snapshots:
+    """Makes the shapes of `admin.shapes` from the parts, each time anew."""
+
+    def __init__(self, parts: Parts, *, started_at: float) -> None:
+        """Take the running parts, and when they were started."""
+        self._parts = parts
+        self._started_at = started_at
+
+    def by_name(self) -> dict[str, Snapshot]:
+        """Return the snapshots by the name under which they are asked for."""
+        return {"members": self.members, "ring": self.ring, "holders": self.holders, "status": self.status}
+
+    async def members(self, _query: Mapping[str, str]) -> MembersShape:
+        """Return the membership table."""
+        gossip = self._parts.gossip
+        details = {detail.member.name: detail for detail in gossip.details()}
+        own = gossip.own.name
+        return {
+            "cluster": self._parts.config.cluster_name,
+            "self": own,
+            "members": [
+                _member(member, details.get(member.name), is_self=member.name == own)
+                for member in sorted(gossip.members(), key=lambda member: member.name)
+            ],
+        }
+
+    async def ring(self, query: Mapping[str, str]) -> RingShape:
+        """Return the shares of the ring, and of one key its owners."""
+        lookup = self._parts.lookup
+        shape: RingShape = {
+            "epoch": f"{lookup.epoch():016x}",
+            "members": [
+                {"name": part.name, "share": part.share, "tokens": part.tokens}
+                for part in lookup.ring_shares()
+            ],
+        }
+        if query.get("key"):
+            key = parse_key(query["key"])
+            view = await lookup.survey(key)
+            owners: KeyOwnersShape = {
+                "key": str(key),
+                "owners": [{"name": owner.name, "young": owner.is_young} for owner in view.owners],
+            }
+            shape["key"] = owners
+        return shape
+
+    async def holders(self, query: Mapping[str, str]) -> HoldersShape:
+        """Return who has a key, as its owners answer now.
+
+        Raises:
+            InvalidReferenceError: no key was given, or it is not one.
+        """
+        text = query.get("key", "")
+        if not text:
+            raise InvalidReferenceError(text, "ask with ?key= and a digest or an image's name")
+        key = parse_key(text)
+        view = await self._parts.lookup.survey(key)
+        shape: HoldersShape = {
+            "key": str(key),
+            "owners": [owner.name for owner in view.owners],
+            "holders": [
+                {
+                    "name": holder.name,
+                    "zone": holder.zone,
+                    "kind": "complete" if holder.is_complete else "partial",
+                    "size": view.size,
+                }
+                for holder in view.holders
+            ],
+        }
+        if view.digest:
+            shape["digest"] = view.digest
+        return shape
+
+    async def status(self, _query: Mapping[str, str]) -> StatusShape:
+        """Return how this node stands."""
+        parts = self._parts
+        health = parts.readiness.check()
+        counts = parts.lookup.counts()
+        states = Counter(member.state for member in parts.gossip.members())
+        return {
+            "node": parts.config.node_name,
+            "cluster": parts.config.cluster_name,
+            "version": __version__,
+            "ready": health.is_ready,
+            "reasons": list(health.reasons),
+            "uptime_s": round(trio.current_time() - self._started_at, 1),
+            "store": self._store(),
+            "members": {state.name.lower(): states[state] for state in MemberState},
+            "records": {**counts.records, "advertised": counts.advertised},
+            "listen": {
+                "registry": str(parts.config.registry_listen),
+                "peers": str(parts.config.peer_listen),
+                "status": str(parts.config.status_listen),
+            },
+            "resident_bytes": _resident_bytes(),
+            # The seam was checked when the servers started; without it they would not run.
+            "zero_copy": True,
+        }
+
+    def _store(self) -> StoreShape:
+        store = self._parts.store
+        availability = store.availability()
+        return {
+            "kind": str(self._parts.config.store),
+            "connected": availability.is_connected,
+            "readable": availability.is_readable,
+            "reason": availability.reason,
+            "blobs": len(store.blobs()),
+            "tags": len(store.tags()),
+            "partials": len(store.partials()),
+        }
+
+
+def _member(member: Member, detail: MemberDetail | None, *, is_self: bool) -> MemberShape:
+    trip = None if detail is None else detail.round_trip_time
+    return {
+        "name": member.name,
+        "state": member.state.name.lower(),
+        "incarnation": member.incarnation,
+        "boot": member.record.boot,
+        "zone": member.record.zone,
+        "version": member.record.version,
+        "addresses": [str(address) for address in member.record.addresses],
+        "rtt_ms": None if trip is None else round(trip * 1000, 3),
+        "suspected_by": list(detail.accusers)
+        if detail is not None and member.state is MemberState.SUSPECT
+        else [],
+        "is_self": is_self,
+    }
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
