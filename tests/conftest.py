@@ -1,5 +1,7 @@
 """Options and marks that every suite shares."""
 
+import signal
+
 import pytest
 
 
@@ -13,4 +15,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # CI's `timeout` sends SIGTERM: taken as Ctrl-C, the labs are taken down before the end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "slow: takes more than ten seconds; left out of scripts/test")

@@ -81,6 +81,8 @@ def test_compressed_layers_by_the_client_instead_of_the_transfer_service(running
     assert whole(running_lab.nodes[1], image)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_layer_of_one_gibibyte(running_lab: Lab) -> None:
     image = images.image(16, [images.GIB, 0])
     reference = running_lab.registry.push(image, "team/big", "v1")
@@ -108,7 +110,8 @@ def test_docker_short_names(running_lab: Lab, repository: str, tag: str, short_n
     reference = f"docker.io/{repository}:{tag}"
     pull_from_neighbour(running_lab, image, reference, lambda node: node.containerd.pull(reference))
     assert whole(running_lab.nodes[1], image)
-    assert "a" in running_lab.nodes[1].holders(short_name)
+    found = running_lab.nodes[1].cli_json("holders", short_name)["holders"]
+    assert "a" in [one["name"] for one in found]
 
 
 def fetch(reference: str) -> Pull:
