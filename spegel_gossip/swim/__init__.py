@@ -21,8 +21,9 @@ papers, and hashicorp's memberlist, from which the defaults are, and why:
 4. Ex-members are remembered. Their tombstones bear an age; from 12 h on they are
    neither sent nor hashed, at 24 h they are dropped. Every 30 s one of the dead is
    pinged, by turns one of the 16 most recent and one of the rest, round robin, and it
-   is told that it is held dead, so that it can deny it. Whoever speaks though we
-   held it dead, or knew nothing of it, gets a push-pull. (`prober`, `exchanges`)
+   is told that it is held dead, so that it can deny it. Ping
+   and ack bear their sender's incarnation: whoever holds it dead, at another
+   incarnation, or knows nothing of it, opens a push-pull. (`prober`, `exchanges`)
 5. Ping and ack carry a note of at most 24 bytes for the layer above. (`engine`)
 6. Local health stretches the probe round and so the indirect wait, but not the wait
    for the direct ack. Relays send their nack at 80 % of the probe timeout. A failed

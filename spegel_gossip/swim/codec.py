@@ -80,10 +80,10 @@ def check_record(record: MemberRecord) -> None:
 def encode(message: Message) -> bytes:
     """Return a message as it stands in a datagram."""
     match message:
-        case Ping(seq, note):
-            return _pack([MessageKind.PING.value, seq, note])
-        case Ack(seq, note):
-            return _pack([MessageKind.ACK.value, seq, note])
+        case Ping(seq, incarnation, note):
+            return _pack([MessageKind.PING.value, seq, incarnation, note])
+        case Ack(seq, incarnation, note):
+            return _pack([MessageKind.ACK.value, seq, incarnation, note])
         case Nack(seq):
             return _pack([MessageKind.NACK.value, seq])
         case PingReq(seq, target, addresses):
@@ -177,9 +177,17 @@ def _message_untrusted(raw: object) -> Message | None:
     fields = _list(raw)
     match _field(fields, 0):
         case MessageKind.PING:
-            return Ping(_integer(_field(fields, 1), SEQ_LIMIT), _note(_field(fields, 2)))
+            return Ping(
+                _integer(_field(fields, 1), SEQ_LIMIT),
+                _integer(_field(fields, 2), INCARNATION_LIMIT),
+                _note(_field(fields, 3)),
+            )
         case MessageKind.ACK:
-            return Ack(_integer(_field(fields, 1), SEQ_LIMIT), _note(_field(fields, 2)))
+            return Ack(
+                _integer(_field(fields, 1), SEQ_LIMIT),
+                _integer(_field(fields, 2), INCARNATION_LIMIT),
+                _note(_field(fields, 3)),
+            )
         case MessageKind.NACK:
             return Nack(_integer(_field(fields, 1), SEQ_LIMIT))
         case MessageKind.PING_REQ:

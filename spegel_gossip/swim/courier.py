@@ -8,7 +8,7 @@ from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.dissemination import transmit_limit
 from spegel_gossip.swim.introspection import SwimCounters
 from spegel_gossip.swim.member import MemberState
-from spegel_gossip.swim.messages import Message
+from spegel_gossip.swim.messages import Ack, Message, Ping
 from spegel_gossip.swim.outbox import Datagram, Outbox
 from spegel_gossip.swim.view import View
 
@@ -23,15 +23,17 @@ class Courier:
         self._counters = counters
         self._seq = 0
 
-    def next_seq(self) -> int:
-        """Return a number for a ping that no other ping of ours has."""
+    def ping(self, target: str, *, to: Address, now: float) -> int:
+        """Send a ping and return its number, which no other ping of ours has."""
         self._seq = (self._seq + 1) % codec.SEQ_LIMIT
+        ping = Ping(self._seq, self._view.own.member.incarnation, self._note_for(target))
+        self.send(ping, to=to, target=target, now=now)
         return self._seq
 
-    def note_for(self, name: str) -> bytes:
-        """Return what the layer above wants to tell a member (departure 5)."""
-        entry = self._view.table.get(name)
-        return b"" if entry is None else entry.note
+    def ack(self, seq: int, *, to: Address, target: str, now: float) -> None:
+        """Answer a ping."""
+        ack = Ack(seq, self._view.own.member.incarnation, self._note_for(target))
+        self.send(ack, to=to, target=target, now=now)
 
     def send(self, message: Message | None, *, to: Address, target: str, now: float) -> None:
         """Send a message, or claims alone; nothing if there is neither."""
@@ -51,6 +53,11 @@ class Courier:
         self._counters.datagrams_sent += 1
         self._counters.datagram_bytes_sent += len(data)
         self._outbox.send(Datagram(data, to, target))
+
+    def _note_for(self, name: str) -> bytes:
+        """Return what the layer above wants to tell a member (departure 5)."""
+        entry = self._view.table.get(name)
+        return b"" if entry is None else entry.note
 
     def _urgent(self, target: str, now: float) -> bytes | None:
         """Return the claim that this target must hear before any other.

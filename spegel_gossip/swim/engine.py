@@ -130,8 +130,14 @@ class Swim:
         if entry is not None:
             entry.spoke_from(sender)
         try:
+            incarnation: int | None = None
             for message in codec.decode_datagram_untrusted(data):
+                if isinstance(message, Ping | Ack):
+                    incarnation = message.incarnation
                 self._dispatch(message, sender, sender_name, now)
+            if incarnation is not None:
+                # Last, because the claim that explains a difference often comes along.
+                self._compare(sender_name, incarnation, sender, now)
         except DecodeError:
             self.counters.datagrams_malformed += 1
             raise
@@ -280,12 +286,11 @@ class Swim:
 
     def _dispatch(self, message: Message, sender: Address, sender_name: str, now: float) -> None:
         match message:
-            case Ping(seq, note):
-                self._heard_directly(sender_name, sender, note, now)
-                ack = Ack(seq, self._courier.note_for(sender_name))
-                self._courier.send(ack, to=sender, target=sender_name, now=now)
-            case Ack(seq, note):
-                self._heard_directly(sender_name, sender, note, now)
+            case Ping(seq, _, note):
+                self._heard_note(sender_name, note)
+                self._courier.ack(seq, to=sender, target=sender_name, now=now)
+            case Ack(seq, _, note):
+                self._heard_note(sender_name, note)
                 self._prober.acked(seq, sender_name, now)
                 self._relays.acked(seq, sender_name, now)
             case Nack(seq):
@@ -295,13 +300,15 @@ class Swim:
             case Claim():
                 self._view.hear(message, now)
 
-    def _heard_directly(self, name: str, address: Address, note: bytes, now: float) -> None:
-        entry = self._view.table.get(name)
-        if entry is None or entry.state is MemberState.DEAD:
-            # The two tables differ, and perhaps in more than this one member.
-            self._exchanges.meet(name, address, now)
-        elif note and entry.member.is_live:
+    def _heard_note(self, name: str, note: bytes) -> None:
+        if note and self._view.table.is_live_other(name):
             self._outbox.tell(NoteReceived(name, note))
+
+    def _compare(self, name: str, incarnation: int, address: Address, now: float) -> None:
+        """Push-pull with a sender of whom our table says something else than it does itself."""
+        member = self.get(name)
+        if member is None or member.state is MemberState.DEAD or member.incarnation != incarnation:
+            self._exchanges.meet(name, address, now)
 
     def _woke_late(self, seconds: float) -> None:
         """Distrust what silence seemed to say while this member was not running.

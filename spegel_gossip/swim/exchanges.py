@@ -31,6 +31,9 @@ MAX_JOIN_BACKOFF = 15.0
 MEET_INTERVAL = 1.0
 """Least seconds between two push-pulls with members that we did not know to be alive."""
 
+FOLLOW_UP_INTERVAL = 2.0
+"""Seconds, give or take half, between joining and the first push-pull after it."""
+
 STREAM_TIMEOUT = 60.0
 """Seconds after which a push-pull of which the driver says nothing is given up."""
 
@@ -145,7 +148,7 @@ class Exchanges:
         if not isinstance(message, BucketClaims):
             raise DecodeError("bucket hashes where claims belong")
         if not exchange.peer:
-            self._reached(exchange, message.name)
+            self._reached(exchange, message.name, now)
         if message.name == self._view.name:
             return None
         count = max(1, message.bucket_count)
@@ -216,8 +219,13 @@ class Exchanges:
         seed.failures += 1
         seed.try_at = now + backoff * (0.75 + 0.5 * self._rng.random())
 
-    def _reached(self, exchange: PushPull, name: str) -> None:
+    def _reached(self, exchange: PushPull, name: str, now: float) -> None:
         self.seeds_reached += 1
+        if self._view.table.n == 1 and self._push_pull_at is not None:
+            # Those who join in the same second miss some of each other, because the
+            # transmit limit of a cluster that is still small is low. Look again soon.
+            soon = now + FOLLOW_UP_INTERVAL * (0.5 + self._rng.random())
+            self._push_pull_at = min(self._push_pull_at, soon)
         address = exchange.addresses[0]
         self._seeds.pop(address, None)
         if len(self._seed_names) < self._config.max_seeds:

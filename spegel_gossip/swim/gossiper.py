@@ -56,7 +56,7 @@ class Gossiper:
     def _targets(self, now: float) -> list[Entry]:
         """Return whom to tell: live members, and those who died just now, so that they can deny it."""
         fanout = self._config.gossip_fanout
-        live = self._view.table.sample(fanout, self._rng)
+        live = self._next_live(fanout)
         since = now - self._config.gossip_to_the_dead_timeout
         dead = [
             entry
@@ -67,3 +67,22 @@ class Gossiper:
             return live
         candidates = live + self._rng.sample(dead, min(fanout, len(dead)))
         return self._rng.sample(candidates, min(fanout, len(candidates)))
+
+    def _next_live(self, count: int) -> list[Entry]:
+        """Return the next members of a walk through all of them in random order.
+
+        Independent choices leave each member out with probability e^-m after m
+        transmits by each, 2 % in a cluster of eight, where m is 4. A walk does not
+        tell one member twice while another waits, and costs no packet more.
+        """
+        table = self._view.table
+        chosen: dict[str, Entry] = {}
+        # Where one walk ends and the next begins, a name may come twice.
+        for _ in range(2 * count):
+            if len(chosen) == min(count, table.n - 1):
+                break
+            name = self._view.gossip_order.next_member(table.is_live_other)
+            if name is None:
+                break
+            chosen[name] = table[name]
+        return list(chosen.values())

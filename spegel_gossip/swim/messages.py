@@ -27,6 +27,9 @@ class Ping:
     """Are you there? The envelope names its target."""
 
     seq: int
+    incarnation: int
+    """The sender's own: who holds an older one of it missed a claim."""
+
     note: bytes = b""
 
 
@@ -35,6 +38,7 @@ class Ack:
     """The answer to the ping with this number; relayed acks bear no note."""
 
     seq: int
+    incarnation: int
     note: bytes = b""
 
 

@@ -11,7 +11,7 @@ from spegel_gossip.swim.events import UdpBlocked
 from spegel_gossip.swim.introspection import SwimCounters
 from spegel_gossip.swim.member import MemberState
 from spegel_gossip.swim.members import Entry
-from spegel_gossip.swim.messages import Ping, PingReq
+from spegel_gossip.swim.messages import PingReq
 from spegel_gossip.swim.outbox import Outbox, TcpPing
 from spegel_gossip.swim.view import View
 
@@ -34,17 +34,9 @@ class _Probe:
     indirect_at: float | None
     """When to ask others; None once they were asked or an ack came."""
 
-    verdict_at: float
     relays: int = 0
     nacks: int = 0
     is_answered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _ExMemberPing:
-    target: str
-    seq: int
-    sent_at: float
 
 
 class Prober:
@@ -63,7 +55,6 @@ class Prober:
         self._probe: _Probe | None = None
         self._round_at: float | None = None
         self._ex_member_at: float | None = None
-        self._ex_member_ping: _ExMemberPing | None = None
         self._ex_member_turn = 0
         self._ex_member_cursor = ""
 
@@ -101,10 +92,6 @@ class Prober:
 
     def acked(self, seq: int, sender_name: str, now: float) -> None:
         """Take in an ack, from the target or through a relay."""
-        ex_ping = self._ex_member_ping
-        if ex_ping is not None and ex_ping.seq == seq and sender_name == ex_ping.target:
-            self._ex_member_ping = None
-            return
         probe = self._probe
         if probe is None or probe.seq != seq:
             return
@@ -141,15 +128,14 @@ class Prober:
         # longer does not help a datagram, asking others sooner does (departure 6).
         self._round_at = now + self._config.probe_interval * self._view.health.multiplier
         self._probe = None
-        target = self._view.order.next_target(self._view.table.is_live_other)
+        target = self._view.probe_order.next_member(self._view.table.is_live_other)
         if target is None:
             return
         self._counters.probes += 1
         entry = self._view.table[target]
         entry.last_probe_at = now
-        seq = self._courier.next_seq()
-        self._probe = _Probe(target, seq, now, now + self._config.probe_timeout, self._round_at)
-        self._ping(entry, seq, now)
+        seq = self._courier.ping(target, to=entry.address, now=now)
+        self._probe = _Probe(target, seq, now, now + self._config.probe_timeout)
 
     def _ask_others(self, probe: _Probe, now: float) -> None:
         probe.indirect_at = None
@@ -181,10 +167,6 @@ class Prober:
         self._view.health.change(missed if probe.relays else 1)
         self._view.suspect(probe.target, now)
 
-    def _ping(self, entry: Entry, seq: int, now: float) -> None:
-        ping = Ping(seq, self._courier.note_for(entry.name))
-        self._courier.send(ping, to=entry.address, target=entry.name, now=now)
-
     def _schedule_ex_member(self, now: float) -> None:
         jitter = 1.0 + EX_MEMBER_JITTER * (2.0 * self._rng.random() - 1.0)
         self._ex_member_at = now + self._config.ex_member_probe_interval * jitter
@@ -198,8 +180,7 @@ class Prober:
         self._counters.ex_member_probes += 1
         entry.last_probe_at = now
         entry.try_next_address()
-        self._ex_member_ping = _ExMemberPing(entry.name, self._courier.next_seq(), now)
-        self._ping(entry, self._ex_member_ping.seq, now)
+        self._courier.ping(entry.name, to=entry.address, now=now)
 
     def _pick_ex_member(self) -> Entry | None:
         """Return, in turn, one of the most recent dead and one of the rest round robin."""

@@ -8,7 +8,7 @@ from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.courier import Courier
 from spegel_gossip.swim.introspection import SwimCounters
-from spegel_gossip.swim.messages import Ack, Nack, Ping, PingReq
+from spegel_gossip.swim.messages import Nack, PingReq
 from spegel_gossip.swim.view import View
 
 NACK_FRACTION = 0.8
@@ -38,28 +38,26 @@ class Relays:
     def asked(self, request: PingReq, asker: str, address: Address, now: float) -> None:
         """Ping the target of a ping-req."""
         if request.target == self._view.name:
-            self._courier.send(Ack(request.seq), to=address, target=asker, now=now)
+            self._courier.ack(request.seq, to=address, target=asker, now=now)
             return
         if len(self._relays) >= self._config.max_relays:
             self._counters.relays_refused += 1
             return
         self._counters.relayed_pings += 1
-        seq = self._courier.next_seq()
         nack_at = now + NACK_FRACTION * self._config.probe_timeout
         # The slowest prober waits for the longest round that local health allows.
         expires_at = now + self._config.probe_interval * self._config.max_local_health
-        self._relays[seq] = _Relay(asker, address, request.seq, request.target, nack_at, expires_at)
         entry = self._view.table.get(request.target)
         target = entry.address if entry is not None else request.addresses[0]
-        ping = Ping(seq, self._courier.note_for(request.target))
-        self._courier.send(ping, to=target, target=request.target, now=now)
+        seq = self._courier.ping(request.target, to=target, now=now)
+        self._relays[seq] = _Relay(asker, address, request.seq, request.target, nack_at, expires_at)
 
     def acked(self, seq: int, sender_name: str, now: float) -> None:
         """Pass an ack on, also one that comes after the nack."""
         relay = self._relays.get(seq)
         if relay is not None and relay.target == sender_name:
             del self._relays[seq]
-            self._courier.send(Ack(relay.asker_seq), to=relay.asker_address, target=relay.asker, now=now)
+            self._courier.ack(relay.asker_seq, to=relay.asker_address, target=relay.asker, now=now)
 
     def next_timer_at(self) -> float | None:
         """Return when the next nack is due, or the next relay is given up."""

@@ -27,9 +27,9 @@ from spegel_gossip.swim.events import (
 from spegel_gossip.swim.introspection import NameConflict, SwimCounters
 from spegel_gossip.swim.local_health import LocalHealth
 from spegel_gossip.swim.member import Member, MemberRecord, MemberState
+from spegel_gossip.swim.member_order import MemberOrder
 from spegel_gossip.swim.members import Entry, MemberTable
 from spegel_gossip.swim.outbox import Outbox
-from spegel_gossip.swim.probe_order import ProbeOrder
 from spegel_gossip.swim.suspicion import Suspicion
 
 MAX_CONFLICTS = 16
@@ -55,7 +55,8 @@ class View:
         self.name = record.name
         own = Claim(record, record.boot, MemberState.ALIVE)
         self.table = MemberTable(own, max_members=config.max_members)
-        self.order = ProbeOrder(rng=rng)
+        self.probe_order = MemberOrder(rng=rng)
+        self.gossip_order = MemberOrder(rng=rng)
         self.queue = DisseminationQueue(max_claim_bytes=config.max_datagram_bytes)
         self.health = LocalHealth(max_multiplier=config.max_local_health)
         self.own: Entry = self.table.own
@@ -164,7 +165,8 @@ class View:
         for event in _events(old, entry.member, claim.accuser):
             self._outbox.tell(event)
         if entry.member.is_live:
-            self.order.insert(claim.name)
+            self.probe_order.insert(claim.name)
+            self.gossip_order.insert(claim.name)
             if was_alone:
                 self.introduce(now)
         elif self._reap_at is None:
@@ -192,6 +194,9 @@ class View:
     def _hear_of_ourselves(self, claim: Claim, now: float) -> None:
         mine = self.own.claim(now)
         if not supersedes(claim, mine):
+            if claim.state > mine.state and self.name not in self.queue:
+                # Who accuses an incarnation that we left behind missed the refutation.
+                self.queue.add(mine)
             return
         is_foreign = claim.record.boot != mine.record.boot
         is_elsewhere = not set(claim.record.addresses) & set(mine.record.addresses)

@@ -18,7 +18,9 @@ def address_of(name: str) -> Address:
     return Address(f"10.1.{number >> 8 & 255}.{number & 255}", PORT)
 
 
-def make_record(name: str, *, boot: int = BOOT, address: Address | None = None, zone: str = "") -> MemberRecord:
+def make_record(
+    name: str, *, boot: int = BOOT, address: Address | None = None, zone: str = ""
+) -> MemberRecord:
     """Return a member record."""
     return MemberRecord(name, boot, (address or address_of(name),), zone)
 

@@ -25,9 +25,9 @@ SUSPECT = Claim(RECORD, 1_700_000_000_003, MemberState.SUSPECT, "worker-2")
 DEAD = Claim(RECORD, 1_700_000_000_003, MemberState.DEAD, "worker-2", 77.0)
 
 MESSAGES: dict[str, Message] = {
-    "ping": Ping(1),
-    "ping with a note": Ping(300, bytes(range(24))),
-    "ack": Ack(70_000, b"\x00note"),
+    "ping": Ping(1, 0),
+    "ping with a note": Ping(300, 1_700_000_000_000, bytes(range(24))),
+    "ack": Ack(70_000, 1_700_000_000_001, b"\x00note"),
     "nack": Nack(4_294_967_295),
     "ping-req": PingReq(5, "worker-3", RECORD.addresses),
     "claim alive": Claim(RECORD, 1_700_000_000_000, MemberState.ALIVE),
@@ -62,15 +62,15 @@ def test_push_pull_bodies_are_as_every_release_wrote_them(what: str, golden: dic
 
 
 def test_a_datagram_is_a_row_of_messages() -> None:
-    messages = [Ping(1), SUSPECT, DEAD, Nack(2)]
-    data = b"".join(map(codec.encode, messages))
+    messages: list[Message] = [Ping(1, 2), SUSPECT, DEAD, Nack(2)]
+    data = b"".join(codec.encode(message) for message in messages)
     assert list(codec.decode_datagram_untrusted(data)) == messages
 
 
 def test_trailing_fields_of_a_later_release_are_skipped() -> None:
-    later = [[1, 9, b"note", {"new": [1]}], [*msgpack.unpackb(codec.encode(SUSPECT)), "new", None]]
-    data = b"".join(map(msgpack.packb, later))
-    assert list(codec.decode_datagram_untrusted(data)) == [Ping(9, b"note"), SUSPECT]
+    later = [[1, 9, 7, b"note", {"new": [1]}], [*msgpack.unpackb(codec.encode(SUSPECT)), "new", None]]
+    data = b"".join(msgpack.packb(fields) for fields in later)
+    assert list(codec.decode_datagram_untrusted(data)) == [Ping(9, 7, b"note"), SUSPECT]
     body = [*msgpack.unpackb(codec.encode_push_pull(BODIES["push-pull claims"])), 5]
     assert codec.decode_push_pull_untrusted(msgpack.packb(body)) == BODIES["push-pull claims"]
 
@@ -82,7 +82,7 @@ def test_messages_of_unknown_kinds_are_skipped() -> None:
 
 def test_a_ping_without_claims_is_small() -> None:
     # 3 packets and 0.5 kB a second are the budget of an idle member.
-    assert len(codec.encode(Ping(9999, bytes(24)))) <= 31
+    assert len(codec.encode(Ping(9999, 1 << 60, bytes(24)))) <= 40
 
 
 def test_claims_of_unknown_states_are_skipped() -> None:
@@ -103,16 +103,18 @@ def claim_with(index: int, value: object) -> bytes:
         b"",
         b"\xc1",
         codec.encode(SUSPECT)[:-1],
-        codec.encode(Ping(1)) + b"\x93",
+        codec.encode(Ping(1, 1)) + b"\x93",
         msgpack.packb("text"),
         msgpack.packb([]),
         msgpack.packb([1]),
         msgpack.packb([1, 1]),
-        msgpack.packb([1, -1, b""]),
-        msgpack.packb([1, True, b""]),
-        msgpack.packb([1, 1 << 32, b""]),
-        msgpack.packb([1, 1, b"x" * 25]),
-        msgpack.packb([1, 1, "text"]),
+        msgpack.packb([1, 1, 1]),
+        msgpack.packb([1, -1, 1, b""]),
+        msgpack.packb([1, True, 1, b""]),
+        msgpack.packb([1, 1 << 32, 1, b""]),
+        msgpack.packb([1, 1, INCARNATION_LIMIT, b""]),
+        msgpack.packb([1, 1, 1, b"x" * 25]),
+        msgpack.packb([1, 1, 1, "text"]),
         msgpack.packb([4, 1, "a", []]),
         msgpack.packb([4, 1, "a", [b"12345"]]),
         msgpack.packb([4, 1, "a", [b"\x7f\x00\x00\x01\x00\x00"]]),

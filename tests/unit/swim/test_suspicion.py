@@ -41,8 +41,17 @@ def test_the_shortest_suspicion_grows_with_the_logarithm_of_n(n: int, seconds: f
 # alpha 5, beta 2, so 0.5 to 1 s.
 @pytest.mark.parametrize(
     ("n", "confirmations", "length"),
-    [(2, 0, 0.5), (3, 0, 0.5), (4, 0, 0.5), (5, 0, 1.0), (6, 0, 1.0), (6, 1, 0.75), (6, 2, 0.604)]
-    + [(6, 3, 0.5), (6, 4, 0.5)],
+    [
+        (2, 0, 0.5),
+        (3, 0, 0.5),
+        (4, 0, 0.5),
+        (5, 0, 1.0),
+        (6, 0, 1.0),
+        (6, 1, 0.75),
+        (6, 2, 0.604),
+        (6, 3, 0.5),
+        (6, 4, 0.5),
+    ],
 )
 def test_a_suspicion_in_a_small_cluster_lasts_its_minimum(n: int, confirmations: int, length: float) -> None:
     config = SwimConfig(probe_interval=0.1, probe_timeout=0.05, suspicion_alpha=5, suspicion_beta=2)

@@ -1,4 +1,4 @@
-"""Whom to probe next."""
+"""Whom to probe next, and whom to tell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 
-class ProbeOrder:
+class MemberOrder:
     """Round robin over the members in a random order, reshuffled each round.
 
     Newcomers enter at a random place. Round robin bounds the time until a failed
@@ -31,8 +31,8 @@ class ProbeOrder:
             # Nobody else may be skipped or probed twice in this round because of it.
             self._next += 1
 
-    def next_target(self, is_candidate: Callable[[str], bool]) -> str | None:
-        """Return the member to probe now; None when there is nobody.
+    def next_member(self, is_candidate: Callable[[str], bool]) -> str | None:
+        """Return whose turn it is; None when there is nobody.
 
         Those who are no candidates any more are forgotten on the way.
         """

@@ -1,0 +1,163 @@
+import pytest
+
+from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.events import (
+    MemberDied,
+    MemberJoined,
+    MemberLeft,
+    MemberRefuted,
+    MemberSuspected,
+    UdpBlocked,
+)
+from spegel_gossip.swim.member import MemberState
+from spegel_gossip.testing.sim_cluster import SimCluster
+from spegel_gossip.testing.sim_network import nothing_dropped
+
+SEEDS = range(6)
+
+
+def settled(n: int, seed: int, *, loss: float = 0.0, config: SwimConfig | None = None) -> SimCluster:
+    cluster = SimCluster(n, seed=seed, loss=loss, config=config)
+    cluster.settle()
+    return cluster
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_node_suspects_a_silent_member_within_two_rounds(seed: int) -> None:
+    cluster = settled(5, seed)
+    cluster.network.drop = lambda source, target: "n4" in {source, target}
+    # Round robin: each survivor probes n4 within two rounds of its four peers, and
+    # passes its verdict one interval later.
+    cluster.run_for(2 * 4 * 1.0 + 1.0)
+    suspected = cluster.events_of(MemberSuspected)
+    assert {accuser for _, accuser, member in suspected if member == "n4"} == {"n0", "n1", "n2", "n3"}
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 30])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_death_is_known_to_all_in_bounded_time(n: int, seed: int) -> None:
+    cluster = settled(n, seed)
+    cluster.stop("n1")
+    everybody = {name for name in cluster.nodes if name != "n1"}
+    died_at = cluster.now
+
+    def is_known() -> bool:
+        return {
+            seen for _, seen, member in cluster.events_of(MemberDied, since=died_at) if member == "n1"
+        } == (everybody)
+
+    # First probe within two rounds and a verdict, the longest suspicion, and gossip.
+    longest = 4.0 * max(1.0, 1.48) * (6.0 if n > 4 else 1.0)
+    assert cluster.run_until_true(is_known, within=2 * n + 1 + longest + 2) <= 2 * n + longest + 3
+    assert {member for _, _, member in cluster.events_of(MemberDied)} == {"n1"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_false_suspicion_is_refuted(seed: int) -> None:
+    cluster = settled(8, seed)
+    # n1 alone cannot reach n5, nobody may help: the others can.
+    config = SwimConfig(indirect_probes=0)
+    cluster = settled(8, seed, config=config)
+    cluster.network.drop = lambda source, target: {source, target} == {"n1", "n5"}
+    cluster.run_for(20.0)
+    assert {member for _, _, member in cluster.events_of(MemberSuspected)} <= {"n1", "n5"}
+    assert cluster.events_of(MemberRefuted)
+    assert cluster.events_of(MemberDied) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_relays_keep_a_broken_link_from_mattering(seed: int) -> None:
+    cluster = settled(8, seed)
+    cluster.network.drop = lambda source, target: {source, target} == {"n1", "n5"}
+    cluster.run_for(60.0)
+    assert cluster.events_of(MemberSuspected) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_loss_of_every_fifth_datagram_kills_nobody(seed: int) -> None:
+    cluster = SimCluster(12, seed=seed, loss=0.2)
+    cluster.run_for(120.0)
+    assert cluster.events_of(MemberDied) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_where_udp_is_blocked_members_live_by_tcp_and_are_marked(seed: int) -> None:
+    cluster = settled(2, seed)
+    cluster.network.drop_datagrams = lambda _source, _target: True
+    cluster.run_for(60.0)
+    assert {(who, about) for _, who, about in cluster.events_of(UdpBlocked)} == {("n0", "n1"), ("n1", "n0")}
+    assert cluster.events_of(MemberSuspected) == []
+    detail = cluster.nodes["n0"].engine.detail("n1", cluster.now)
+    assert detail is not None
+    assert detail.is_udp_blocked
+    cluster.network.drop_datagrams = nothing_dropped
+    cluster.run_for(3.0)
+    detail = cluster.nodes["n0"].engine.detail("n1", cluster.now)
+    assert detail is not None
+    assert not detail.is_udp_blocked
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 30])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_graceful_leave_is_seen_by_all_and_is_no_death(n: int, seed: int) -> None:
+    cluster = settled(n, seed)
+    cluster.leave("n1")
+    assert cluster.settle() <= 3.0
+    cluster.run_for(60.0)
+    assert len(cluster.events_of(MemberLeft)) == n - 1
+    assert cluster.events_of(MemberDied) == cluster.events_of(MemberSuspected) == []
+    assert cluster.state_of("n1", seen_by="n0") is MemberState.LEFT
+
+
+@pytest.mark.parametrize("after", [0.1, 3.0, 40.0])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_crashed_node_returns_under_its_name_in_a_new_life(seed: int, after: float) -> None:
+    cluster = settled(8, seed)
+    cluster.stop("n3")
+    cluster.run_for(after)
+    returned_at = cluster.now
+    cluster.restart("n3")
+    assert cluster.settle() <= 5.0
+    joined = {
+        seen for _, seen, member in cluster.events_of(MemberJoined, since=returned_at) if member == "n3"
+    }
+    assert joined == {name for name in cluster.nodes if name != "n3"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_half_the_cluster_restarts_at_once_and_all_are_found(seed: int) -> None:
+    cluster = settled(10, seed)
+    for number in range(5, 10):
+        cluster.stop(f"n{number}")
+    cluster.run_for(40.0)
+    for number in range(5, 10):
+        cluster.restart(f"n{number}")
+    assert cluster.settle() <= 5.0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_paused_node_blames_nobody_when_it_wakes(seed: int) -> None:
+    cluster = settled(8, seed)
+    cluster.pause("n2")
+    cluster.run_for(120.0)
+    woke_at = cluster.now
+    cluster.resume("n2")
+    assert cluster.settle() <= 10.0
+    cluster.run_for(30.0)
+    accused = [event for event in cluster.events_of(MemberDied, since=woke_at) if event[1] == "n2"]
+    assert accused == []
+    assert cluster.nodes["n2"].engine.counters.late_wakes >= 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_churn_of_many_names_leaves_a_consistent_table(seed: int) -> None:
+    cluster = settled(4, seed, loss=0.05)
+    for number in range(12):
+        cluster.add(f"x{number}", seeds=("n1", "n2"))
+        cluster.run_for(1.5)
+        if number % 3:
+            cluster.leave(f"x{number}")
+        else:
+            cluster.stop(f"x{number}")
+    cluster.settle(within=60.0)
+    assert cluster.alive_seen_by("n0") == {"n0", "n1", "n2", "n3"}
