@@ -104,6 +104,15 @@ class Advertisement:
                 Record(key, old.kind, self._sequence + 1, old.size, old.digest, old.observed_at_ms), now
             )
 
+    def boot_raised(self, boot: int, now: float) -> None:
+        """Number all records by another boot from now on, and so tell everybody everything."""
+        self._boot = boot
+        ring, self._ring = self._ring, Ring()
+        for name in self._pairs:
+            self._timers.clear(name)
+        self._pairs = {}
+        self.ring_changed(ring, (), now)
+
     def ring_changed(self, ring: Ring, renewed: Collection[str], now: float) -> None:
         """Tell those who became owners, and forget those who are owners no more.
 
@@ -119,7 +128,8 @@ class Advertisement:
         # Who is told everything is as one who owned nothing before: kept out of the handovers.
         new = {name: Pair(must_close=True) for name in ring.zones if name not in self._pairs}
         by_token = self._by_token()
-        touched = dict.fromkeys(new)
+        # Always ourselves too: notes ride on pings, and nobody pings itself.
+        touched = dict.fromkeys([*new, self._name])
         for handover in handovers(before, self._ring, by_token):
             gained = [name for name in handover.gained if name not in new]
             touched.update(dict.fromkeys(gained))
@@ -143,10 +153,12 @@ class Advertisement:
         flight, pair.in_flight, pair.failures = pair.in_flight, None, 0
         if status == AckStatus.DIFFERS:
             self.resync(owner, now)
+            # Where that came too soon after the last one, the closing is repeated until it may be.
+            pair.must_close = True
         elif flight.has_closing and pair.is_clean:
             pair.resync_interval = RESYNC_INTERVAL
         self._drop_told_withdrawals(flight.keys)
-        self._reschedule(owner, now)
+        self._reschedule(owner, pair, now)
 
     def failed(self, owner: str, id_: int, now: float) -> None:
         """Take in that a message did not reach an owner; it is told later."""
@@ -265,11 +277,13 @@ class Advertisement:
             self._due(owner, now + COALESCE_INTERVAL)
         self._stale_notes[owner] = None
 
-    def _reschedule(self, owner: str, now: float) -> None:
+    def _reschedule(self, owner: str, pair: Pair, now: float) -> None:
         self._timers.clear(owner)
         self._stale_notes[owner] = None
-        if not self._pairs[owner].is_clean:
+        if pair.pending:
             self._due(owner, now + COALESCE_INTERVAL)
+        elif pair.must_close:
+            self._due(owner, max(now + COALESCE_INTERVAL, pair.resync_at))
 
     def _due(self, owner: str, at: float) -> None:
         self._timers.set(owner, at)

@@ -98,6 +98,7 @@ class Directory:
         self._requests = Timers()
         self._next_id = rng.getrandbits(32)
         self.resyncs_requested = 0
+        """Resyncs that notes led to: how often the net beneath the advertisement caught something."""
 
     def start(self, now: float) -> None:
         """Begin alone: owner of everything, answering itself."""
@@ -105,6 +106,12 @@ class Directory:
         self.change_ring(Ring.of(self._members), now)
         # The first others are let in at once: until then all their keys look like nobody's.
         self._ring_changed_at = now - RING_CHANGE_INTERVAL
+
+    def boot_raised(self, boot: int, now: float) -> None:
+        """Live on under a higher boot: to all others a new owner, and a new holder of everything."""
+        self._boot = self._boots[self.name] = boot
+        self._shard.member_alive(self.name, boot, self._members[self.name], now)
+        self._advertisement.boot_raised(boot, now)
 
     # -- membership ---------------------------------------------------------------------------
 
@@ -189,6 +196,15 @@ class Directory:
             self._advertisement.repeat(key, now)
         else:
             self._advertisement.withdraw(key, now)
+
+    def has_advertised(self, key: PackedKey) -> bool:
+        """Return whether this member itself is a holder of a key."""
+        record = self._advertisement.records.get(key)
+        return record is not None and not record.is_withdrawn
+
+    def advertised_count(self) -> int:
+        """Return how many keys are advertised."""
+        return len(self._advertisement.records)
 
     # -- asking -------------------------------------------------------------------------------
 

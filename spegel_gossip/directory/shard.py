@@ -78,6 +78,7 @@ class Shard:
         self._gone: dict[str, float] = {}
         self._tombstones: list[tuple[float, str, PackedKey, int]] = []
         self._records = 0
+        self._kinds: Counter[int] = Counter()
         self._ring = Ring()
 
     def member_alive(self, name: str, boot: int, zone: str, now: float) -> None:
@@ -156,14 +157,9 @@ class Shard:
         return key not in self._foreign if key in self._by_key else self._owns(key)
 
     def counts(self) -> dict[str, int]:
-        """Return how many records there are, by kind."""
-        names = {kind.value: kind.name.lower() for kind in RecordKind}
-        counts = Counter(
-            names.get(entry.record.kind, "unknown")
-            for entries in self._by_key.values()
-            for entry in entries.values()
-        )
-        return {**dict.fromkeys([*names.values(), "unknown"], 0), **counts}
+        """Return how many records there are, by kind; `unknown` are those of later releases."""
+        counts = {kind.name.lower(): self._kinds[kind] for kind in RecordKind}
+        return {**counts, "unknown": self._records - sum(counts.values())}
 
     def next_timer_at(self) -> float | None:
         """Return when something kept for a while runs out."""
@@ -208,6 +204,7 @@ class Shard:
                 return
             if self.owns(record.key):
                 self._count(holder, old=entry.record, new=record)
+            self._kinds[entry.record.kind] -= 1
             entry.record, entry.hidden_until = record, 0.0
         else:
             if self._records >= MAX_RECORDS or len(holder.entries) >= MAX_RECORDS_PER_HOLDER:
@@ -221,6 +218,7 @@ class Shard:
             self._records += 1
             if record.key not in self._foreign:
                 self._count(holder, old=None, new=record)
+        self._kinds[record.kind] += 1
         if record.is_withdrawn:
             ends_at = now + TOMBSTONE_INTERVAL
             heapq.heappush(self._tombstones, (ends_at, holder.name, record.key, record.sequence))
@@ -257,6 +255,7 @@ class Shard:
             del self._by_key[key]
             self._foreign.pop(key, None)
         self._records -= 1
+        self._kinds[entry.record.kind] -= 1
 
     def _count(self, holder: Holder, *, old: Record | None, new: Record | None) -> None:
         holder.summary = holder.summary.with_change(old=old, new=new, boot=holder.boot)

@@ -1,0 +1,176 @@
+"""Drives the directory's engine over both peer sockets.
+
+One task (`run`) owns the engine's timers and whatever waits; handlers and the
+router's own methods touch the engine in between, never across an await, and wake
+that task when a deadline may have moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+import trio
+
+from spegel_gossip.directory.engine import Directory, Outgoing
+from spegel_gossip.directory.keys import PackedKey, unpack_key_untrusted
+from spegel_gossip.errors import DecodeError
+from spegel_gossip.lookup import metrics
+from spegel_gossip.lookup.asking import Asker, unix_ms
+from spegel_gossip.lookup.transport import Transport
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.ring.ring import REBUILD_CHANGES, Ring
+from spegel_gossip.wire.datagrams import Sender
+from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
+
+log = structlog.get_logger(__name__)
+
+MAX_LATER: Final = 64
+"""Pieces of background work that wait to be begun."""
+
+
+class Driver:
+    """The only task that sleeps for the engine."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        transport: Transport,
+        *,
+        has: Callable[[Digest], Awaitable[bool]],
+        set_note: Callable[[str, bytes], None],
+    ) -> None:
+        self._directory = directory
+        self._transport = transport
+        self._has = has
+        self._set_note = set_note
+        self.asker = Asker(directory, transport, self.wake)
+        self._later: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MAX_LATER)
+        self._rechecks: deque[PackedKey] = deque()
+        self._wakeup = trio.Event()
+        self._resyncs_counted = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Drive the engine until cancelled."""
+        self._directory.start(trio.current_time())
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                await self._change_ring()
+                self._directory.handle_timer(trio.current_time())
+                self._flush()
+                self._start_waiting(nursery)
+                self._count()
+                self._wakeup = trio.Event()
+                with trio.move_on_at(self._next_timer_at()):
+                    await self._wakeup.wait()
+
+    def wake(self) -> None:
+        """Have `run` look at the engine again: a deadline may have moved, or something wait."""
+        self._wakeup.set()
+
+    def do_later(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have something done in the background; where too much waits already, the oldest is not done."""
+        self._later.append(work)
+        self.wake()
+
+    def _next_timer_at(self) -> float:
+        timers = (self._directory.next_timer_at(), self._directory.ring_change_at())
+        return min((at for at in timers if at is not None), default=math.inf)
+
+    async def _change_ring(self) -> None:
+        change_at = self._directory.ring_change_at()
+        if change_at is None or change_at > trio.current_time():
+            return
+        members = dict(self._directory.members)
+        if self._directory.ring.changes_to(members) > REBUILD_CHANGES:
+            # 0.3 s of computing for a thousand members.
+            ring = await trio.to_thread.run_sync(Ring.of, members)
+        else:
+            ring = self._directory.ring.changed_to(members)
+        self._directory.change_ring(ring, trio.current_time())
+        metrics.RING_CHANGES.inc()
+        metrics.RING_MEMBERS.set(len(members))
+        log.info("ring changed", members=len(members), epoch=f"{ring.epoch:016x}")
+
+    def _flush(self) -> None:
+        """Do outside what the engine decided."""
+        now = trio.current_time()
+        for message in self._directory.messages_to_send():
+            self._transport.send(message, now)
+        for answer in self._directory.answers_received():
+            self.asker.answered(answer)
+        for name, note in self._directory.notes_to_set():
+            self._set_note(name, note)
+        self._rechecks.extend(self._directory.keys_to_recheck())
+
+    def _start_waiting(self, nursery: trio.Nursery) -> None:
+        while self._transport.streams:
+            nursery.start_soon(self._stream, self._transport.streams.popleft())
+        while self._rechecks:
+            nursery.start_soon(self._recheck, self._rechecks.popleft())
+        while self._later:
+            nursery.start_soon(self._later.popleft())
+
+    def _count(self) -> None:
+        for kind, count in self._directory.counts().items():
+            metrics.RECORDS.labels(kind).set(count)
+        metrics.ADVERTISED.set(self._directory.advertised_count())
+        metrics.RESYNCS.inc(self._directory.resyncs_requested - self._resyncs_counted)
+        self._resyncs_counted = self._directory.resyncs_requested
+
+    def receive_datagram(self, body: bytes, sender: Sender) -> None:
+        """Take in a datagram of the directory's.
+
+        Raises:
+            DecodeError: for every malformed input.
+        """
+        self._transport.heard(sender.name, sender.address)
+        reply = self._directory.receive(body, sender.name, trio.current_time(), unix_ms())
+        if reply is not None:
+            self._transport.reply(reply, to=sender.address, target=sender.name)
+        self._flush()
+        self.wake()
+
+    async def serve_batch(self, request: PeerRequest, exchange: PeerExchange) -> None:
+        """Take in a message that did not come as a datagram, and answer as one would be.
+
+        Raises:
+            DecodeError: for every malformed input.
+        """
+        if request.method != "POST":
+            await exchange.answer(405, headers={"Allow": "POST"})
+            return
+        reply = self._directory.receive(request.body, request.sender, trio.current_time(), unix_ms())
+        self._flush()
+        self.wake()
+        await exchange.answer(200, body=reply or b"", sealed=True)
+
+    async def _stream(self, message: Outgoing) -> None:
+        reply = await self._transport.stream(message)
+        now = trio.current_time()
+        if reply is None or not self._is_understood(reply, message.to, now):
+            self._directory.failed(message.to, message.id, now)
+            self.asker.failed(message.id)
+        self._flush()
+        self.wake()
+
+    def _is_understood(self, reply: bytes, sender: str, now: float) -> bool:
+        try:
+            # Nothing is what a message that wants no answer is answered with.
+            if reply:
+                self._directory.receive(reply, sender, now, unix_ms())
+        except DecodeError as exc:
+            log.debug("directory request failed", to=sender, reason=str(exc))
+            return False
+        return True
+
+    async def _recheck(self, key: PackedKey) -> None:
+        digest = unpack_key_untrusted(key)  # one of our own keys
+        is_here = isinstance(digest, Digest) and await self._has(digest)
+        metrics.MISSES.labels("false" if is_here else "true").inc()
+        self._directory.rechecked(key, is_here=is_here, now=trio.current_time())
+        self.wake()

@@ -1,0 +1,320 @@
+"""The Router: lookups, reports, and news of membership and content, handed to the directory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import trio
+
+from spegel_gossip.content import (
+    AvailabilityChanged,
+    BlobAdded,
+    BlobRemoved,
+    ContentEvent,
+    PartialChanged,
+    PartialRemoved,
+    TagChanged,
+    TagRemoved,
+)
+from spegel_gossip.directory.engine import Directory
+from spegel_gossip.directory.inquiry import Verdict, reading_order
+from spegel_gossip.directory.keys import PackedKey, pack_key, unpack_key_untrusted
+from spegel_gossip.directory.messages import AskedFor, KeyAnswer
+from spegel_gossip.errors import DecodeError
+from spegel_gossip.lookup import metrics
+from spegel_gossip.lookup.ahead import batches
+from spegel_gossip.lookup.asking import Verdicts, unix_ms
+from spegel_gossip.lookup.cache import AnswerCache
+from spegel_gossip.lookup.choice import HolderChoice
+from spegel_gossip.lookup.driver import Driver
+from spegel_gossip.lookup.snapshots import DirectoryCounts, KeyView, RingShare
+from spegel_gossip.lookup.survey import survey
+from spegel_gossip.lookup.tags import TagObservations
+from spegel_gossip.lookup.transport import BATCH_PATH, Transport
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.oci.reference import TagName
+from spegel_gossip.ring.points import virtual_nodes
+from spegel_gossip.routing import (
+    Holders,
+    Key,
+    NoHolderError,
+    OwnersUnreachableError,
+    Peer,
+    Purpose,
+    TagHolders,
+)
+from spegel_gossip.swim.events import (
+    BootRaised,
+    MemberDied,
+    MemberJoined,
+    MemberLeft,
+    MemberRefuted,
+    MembershipEvent,
+    MemberSuspected,
+    MemberUpdated,
+    NameConflicted,
+    NoteReceived,
+    UdpBlocked,
+)
+from spegel_gossip.swim.member import Member, MemberRecord
+from spegel_gossip.wire.client import PeerClient
+from spegel_gossip.wire.datagrams import Datagrams
+from spegel_gossip.wire.kinds import DatagramKind
+from spegel_gossip.wire.server import PeerServer
+
+_PURPOSES = {Purpose.READ: AskedFor.READ, Purpose.FETCH: AskedFor.FETCH}
+
+
+class Lookup:
+    """This node as asker, owner and holder. Implements `routing.Router`."""
+
+    def __init__(
+        self,
+        record: MemberRecord,
+        *,
+        datagrams: Datagrams,
+        client: PeerClient,
+        server: PeerServer,
+        has: Callable[[Digest], Awaitable[bool]],
+        set_note: Callable[[str, bytes], None],
+        may_advertise: Callable[[TagName], bool],
+        rng: random.Random,
+    ) -> None:
+        """Register on both sockets; nothing is sent before `run`.
+
+        Args:
+            record: this node as a member
+            datagrams: the UDP socket, for questions and small news
+            client: for what does not fit into a datagram
+            server: where others send such things
+            has: looks into the content store itself, past every inventory
+            set_note: has gossip's pings to a member carry a note
+            may_advertise: whether the operator's filters let a tag be known
+            rng: chance; seed it to repeat a run
+        """
+        self._me = record
+        self._may_advertise = may_advertise
+        self._directory = Directory(
+            record.name, record.boot, record.zone, max_datagram=datagrams.max_body, rng=rng
+        )
+        self._transport = Transport(record.addresses, datagrams, client)
+        self._driver = Driver(self._directory, self._transport, has=has, set_note=set_note)
+        self._asker = self._driver.asker
+        self._choice = HolderChoice(zone=record.zone, rng=rng)
+        self._cache = AnswerCache()
+        self._tags = TagObservations()
+        datagrams.handle(DatagramKind.DIRECTORY, self._driver.receive_datagram)
+        server.route(BATCH_PATH, self._driver.serve_batch)
+
+    # -- the router port ----------------------------------------------------------------------
+
+    async def lookup(self, digest: Digest, purpose: Purpose) -> Holders:
+        """Return the live holders of a blob, best first.
+
+        Raises:
+            NoHolderError: the owners said nobody, or nobody that this node can reach.
+            OwnersUnreachableError: nobody could be asked.
+        """
+        answer = await self._find(digest, purpose, "digest")
+        peers = self._choice.order(self._peers_of(answer), trio.current_time())
+        if not peers:
+            raise NoHolderError(digest)
+        if purpose is Purpose.FETCH:
+            self._choice.started(peers[0].name, trio.current_time())
+        return Holders(digest, tuple(peers), answer.size)
+
+    async def lookup_tag(self, name: TagName) -> TagHolders:
+        """Return what a tag names in the cluster, by the newest observation.
+
+        `holders` is empty when this node is the only one to have that manifest.
+
+        Raises:
+            NoHolderError: nobody has a whole image of that tag.
+            OwnersUnreachableError: nobody could be asked.
+        """
+        answer = await self._find(name, Purpose.READ, "tag")
+        peers = self._choice.order(self._peers_of(answer), trio.current_time())
+        digest = _digest_of(answer)
+        if digest is None or (not peers and not self._directory.has_advertised(pack_key(digest))):
+            raise NoHolderError(name)
+        return TagHolders(name, digest, answer.observed_at_ms / 1000, tuple(peers))
+
+    def lookup_ahead(self, digests: Sequence[Digest]) -> None:
+        """Look the children of a manifest up in batches, in the background."""
+        now = trio.current_time()
+        keys = [pack_key(digest) for digest in digests]
+        wanted = [
+            key
+            for key in dict.fromkeys(keys)
+            if self._cache.get(key, now) is None and not self._directory.has_advertised(key)
+        ]
+        for batch in batches(self._directory, wanted):
+            self._driver.do_later(partial(self._look_ahead, batch))
+
+    def tag_answered(self, name: TagName, observed_at: float | None) -> None:
+        """Remember what this node's mirror just told its containerd about a tag."""
+        self._tags.answered(name, observed_at, unix_ms() / 1000)
+
+    def report_miss(self, digest: Digest, holder: str) -> None:
+        """Tell the owners that a holder answered 404 for what its record promised."""
+        metrics.MISSES.labels("reported").inc()
+        key = pack_key(digest)
+        self._cache.drop(key)
+        self._choice.missed(holder)
+        self._directory.report_miss(key, holder, trio.current_time())
+        self._driver.wake()
+
+    def report_unreachable(self, holder: str) -> None:
+        """Skip a holder for a while: connecting to it failed."""
+        self._choice.failed(holder, trio.current_time())
+
+    def report_transfer(self, holder: str, *, moved_bytes: int, seconds: float) -> None:
+        """Remember how fast a holder was."""
+        self._choice.transferred(holder, moved_bytes=moved_bytes, seconds=seconds)
+
+    # -- news from the other parts ------------------------------------------------------------
+
+    def on_membership(self, event: MembershipEvent) -> None:
+        """Take in news of the membership, at once and without waiting."""
+        now = trio.current_time()
+        match event:
+            case MemberJoined(member):
+                self._choice.forget(member.name)
+                self._member_alive(member, now)
+            case MemberUpdated(member) | MemberRefuted(member) | MemberSuspected(member, _):
+                self._member_alive(member, now)
+            case MemberDied(member) | MemberLeft(member):
+                self._transport.remove(member.name)
+                self._directory.member_gone(member.name, now)
+            case NoteReceived(name, note):
+                self._directory.receive_note(name, note, now)
+            case UdpBlocked(member):
+                self._transport.only_streams_reach(member.name, now)
+            case BootRaised(boot):
+                self._directory.boot_raised(boot, now)
+            case NameConflicted():
+                pass  # gossip shows it; the ring has one place for the name
+        self._driver.wake()
+
+    async def on_content(self, event: ContentEvent) -> None:
+        """Take in news of the content store: advertise what is whole, withdraw what is gone."""
+        now = trio.current_time()
+        match event:
+            case BlobAdded(digest, size):
+                self._directory.put(pack_key(digest), now, size=size)
+            case BlobRemoved(digest):
+                self._directory.withdraw(pack_key(digest), now)
+            case TagChanged():
+                self._tag_changed(event, now)
+            case TagRemoved(name):
+                self._tags.forget(name)
+                self._directory.withdraw(pack_key(name), now)
+            case PartialChanged() | PartialRemoved() | AvailabilityChanged():
+                pass  # only what is whole is a record; availability is the store's own affair
+        self._driver.wake()
+        await trio.lowlevel.checkpoint()
+
+    # -- what can be seen ---------------------------------------------------------------------
+
+    def ring_shares(self) -> list[RingShare]:
+        """Return each member's part of the ring, by name."""
+        ring = self._directory.ring
+        tokens = virtual_nodes(len(ring.zones))
+        shares = ring.shares()
+        return [RingShare(name, ring.zones[name], shares[name], tokens) for name in sorted(shares)]
+
+    def epoch(self) -> int:
+        """Return the hash of the ring's member set: equal on all nodes that see the same members."""
+        return self._directory.ring.epoch
+
+    def owners(self, key: Key) -> tuple[str, ...]:
+        """Return who owns a key, the first owner in front."""
+        return self._directory.owners(pack_key(key))
+
+    async def survey(self, key: Key) -> KeyView:
+        """Ask every owner of a key what it knows; a second at most."""
+        return await survey(key, self._directory, self._asker, zone_of=self._zone_of)
+
+    def counts(self) -> DirectoryCounts:
+        """Return how many records are kept here, and how many keys advertised."""
+        return DirectoryCounts(self._directory.counts(), self._directory.advertised_count())
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Drive the engine until cancelled."""
+        await self._driver.run(task_status=task_status)
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    async def _look_ahead(self, keys: tuple[PackedKey, ...]) -> None:
+        order = reading_order(sorted(self._directory.live_owners(keys[0])), self._me.name)
+        self._remember(await self._asker.inquire(keys, order, AskedFor.READ))
+
+    async def _find(self, key: Key, purpose: Purpose, kind: str) -> KeyAnswer:
+        packed = pack_key(key)
+        started_at = trio.current_time()
+        cached = self._cache.get(packed, started_at)
+        if cached is not None:
+            metrics.LOOKUPS.labels(kind, "cached").inc()
+            return cached
+        owners = self._directory.live_owners(packed)
+        order = owners if purpose is Purpose.FETCH else reading_order(owners, self._me.name)
+        verdicts = await self._asker.inquire((packed,), order, _PURPOSES[purpose])
+        self._remember(verdicts)
+        answer, verdict = verdicts[packed]
+        metrics.LOOKUPS.labels(kind, verdict.value).inc()
+        metrics.LOOKUP_SECONDS.labels(verdict.value).observe(trio.current_time() - started_at)
+        match verdict:
+            case Verdict.FOUND:
+                return answer
+            case Verdict.NOBODY:
+                raise NoHolderError(key)
+            case Verdict.UNREACHABLE:
+                raise OwnersUnreachableError(key)
+
+    def _remember(self, verdicts: Verdicts) -> None:
+        now = trio.current_time()
+        for key, (answer, verdict) in verdicts.items():
+            if verdict is Verdict.FOUND:
+                self._cache.put(key, answer, now)
+
+    def _peers_of(self, answer: KeyAnswer) -> list[Peer]:
+        names = (self._directory.name_of(hashed) for hashed in answer.holders)
+        peers = (self._transport.peer(name) for name in names if name is not None)
+        return [peer for peer in peers if peer is not None]
+
+    def _zone_of(self, name: str) -> str:
+        return self._directory.members.get(name, "")
+
+    def _member_alive(self, member: Member, now: float) -> None:
+        record = member.record
+        if record.name == self._me.name:
+            return
+        self._transport.put(Peer(record.name, record.zone, record.addresses))
+        self._directory.member_alive(record.name, record.boot, record.zone, now)
+
+    def _tag_changed(self, event: TagChanged, now: float) -> None:
+        key = pack_key(event.name)
+        if not self._may_advertise(event.name):
+            self._directory.withdraw(key, now)
+            return
+        observed_at = self._tags.observe(event.name, event.target.digest, unix_ms() / 1000)
+        self._directory.put(
+            key,
+            now,
+            size=event.target.size,
+            digest=pack_key(event.target.digest),
+            observed_at_ms=int(observed_at * 1000),
+        )
+
+
+def _digest_of(answer: KeyAnswer) -> Digest | None:
+    """Return what a tag's answer names; the owner passes on what a holder once wrote."""
+    if answer.digest is None:
+        return None
+    try:
+        digest = unpack_key_untrusted(answer.digest)
+    except DecodeError:
+        return None
+    return digest if isinstance(digest, Digest) else None

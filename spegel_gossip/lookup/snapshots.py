@@ -1,0 +1,66 @@
+"""What can be seen of ring and directory from outside: values for the CLI and the status page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spegel_gossip.routing import Key
+
+
+@dataclass(frozen=True, slots=True)
+class RingShare:
+    """A member's part of the ring."""
+
+    name: str
+    zone: str
+    share: float
+    """Of all keys, how many have it as first owner: 0 to 1."""
+    tokens: int
+    """Its virtual nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerView:
+    """What one owner of a key says, asked a moment ago."""
+
+    name: str
+    has_answered: bool
+    is_young: bool
+    """It joined lately and may not have been told of every holder yet."""
+    has_same_view: bool
+    """It sees the same owners as this node."""
+    holders: tuple[str, ...]
+    partials: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HolderView:
+    """A member that has a key, by what any owner says."""
+
+    name: str
+    zone: str
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key as its owners see it now."""
+
+    key: Key
+    owners: tuple[OwnerView, ...]
+    holders: tuple[HolderView, ...]
+    size: int
+    digest: str = ""
+    """For a tag: what it names; empty if nobody knows."""
+    observed_at: float = 0.0
+    """For a tag: when upstream last said so, unix seconds; 0 if nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryCounts:
+    """How much this node keeps and tells."""
+
+    records: dict[str, int]
+    """Records kept as an owner, by kind."""
+    advertised: int
+    """Keys advertised as a holder."""
