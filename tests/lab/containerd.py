@@ -117,6 +117,7 @@ class Containerd:
         self._config.write_text(
             f'version = {version}\nroot = "{self.root}"\nstate = "{self._state}"\n'
             f'disabled_plugins = [{not_wanted}]\n[grpc]\n  address = "{self.socket}"\n'
+            '[debug]\n  level = "warn"\n'
         )
         argv = self.namespace.argv(str(self.build.daemon), "--config", str(self._config))
         self._process = Process(argv, log=self.log)
