@@ -10,9 +10,10 @@ import spegel_gossip
 ROOT = Path(spegel_gossip.__file__).parent
 CORE = ["oci", "swim", "ring", "directory", "health.py"]
 PORTS = ["content.py", "routing.py", "fetching.py"]
-IMPURE = frozenset(
-    "asyncio datetime logging os secrets select selectors signal socket ssl subprocess threading time uuid".split()
-)
+IMPURE = {
+    *("asyncio", "datetime", "logging", "os", "secrets", "select", "selectors"),
+    *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid"),
+}
 
 
 def modules(part: str) -> list[Path]:
