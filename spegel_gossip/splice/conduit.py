@@ -30,10 +30,17 @@ COPY_CHUNK = 256 << 10
 class Conduit:
     """Moves segments to outlets; owns the pipes."""
 
-    def __init__(self, turn: Callable[[], int], *, can_splice: bool = True) -> None:
-        """Take what says how many bytes a transfer may move before others get the loop."""
+    def __init__(self, turn: Callable[[], int], *, splice: Callable[..., int] = os.splice) -> None:
+        """Take what says how many bytes a transfer may move before others get the loop.
+
+        Args:
+            turn: says it
+            splice: the system call; the first time it answers that it cannot be used
+                here is the last time it is asked
+        """
         self._turn = turn
-        self._can_splice = can_splice
+        self._splice_call = splice
+        self._can_splice = True
         self._pipes = PipePool()
 
     async def move(self, segment: Segment, outlet: Outlet, count: int) -> None:
@@ -60,7 +67,7 @@ class Conduit:
         while outlet.moved < stop:
             turn = self._turn()
             try:
-                filled = os.splice(
+                filled = self._splice_call(
                     source, pipe.writer, min(turn, pipe.capacity, stop - outlet.moved), flags=SPLICE_FLAGS
                 )
             except BlockingIOError:
@@ -86,7 +93,7 @@ class Conduit:
         # a full pipe as well as a silent source, and bytes could be left behind at the end.
         while pipe.pending:
             try:
-                moved = os.splice(pipe.reader, outlet.fileno(), pipe.pending, flags=SPLICE_FLAGS)
+                moved = self._splice_call(pipe.reader, outlet.fileno(), pipe.pending, flags=SPLICE_FLAGS)
             except BlockingIOError:
                 await outlet.wait_writable()
                 continue

@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 """What one connection too many gets: containerd goes to the next host, where silence would hold it."""
 
+MAX_REFUSALS = 64
+"""Connections being refused at once; beyond that they are just closed."""
+
 MAX_REQUESTS_PER_CONNECTION = 1_000_000
 """Hypercorn closes a connection after so many; a local client has no reason to be thrown off."""
 
@@ -118,6 +121,7 @@ class Acceptor:
         self._make_server = make_server
         self._max_connections = max_connections
         self._open = 0
+        self._refusing = 0
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one connection to its end; a bug met in it ends that connection only."""
@@ -134,11 +138,16 @@ class Acceptor:
 
     async def _refuse(self, stream: trio.SocketStream) -> None:
         log.debug("connection refused: too many are open", limit=self._max_connections)
+        if self._refusing >= MAX_REFUSALS:
+            return
+        self._refusing += 1
         try:
             await stream.send_all(REFUSAL)
+            await close_with_fin(stream.socket)
         except trio.BrokenResourceError:
             return
-        await close_with_fin(stream.socket)
+        finally:
+            self._refusing -= 1
 
 
 def _hypercorn_config(config: ServerConfig) -> Config:

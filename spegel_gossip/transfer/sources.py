@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 import structlog
 
@@ -26,8 +26,8 @@ class Sources:
         self._digest = digest
         self._purpose = purpose
         self._limit = limit
-        self._waiting: deque[Peer] = deque()
-        self._tried: dict[str, Peer] = {}
+        self._waiting: OrderedDict[str, Peer] = OrderedDict()
+        self._tried: set[str] = set()
         self._attempts: list[str] = []
 
     async def next(self) -> Peer:
@@ -45,8 +45,8 @@ class Sources:
             await self._look_up()
         if len(self._tried) >= self._limit or not self._waiting:
             raise AllHoldersFailedError(self._digest, self._attempts)
-        peer = self._waiting.popleft()
-        self._tried[peer.name] = peer
+        name, peer = self._waiting.popitem(last=False)
+        self._tried.add(name)
         return peer
 
     def give_up(self, peer: Peer, failure: HolderFailedError) -> None:
@@ -67,4 +67,4 @@ class Sources:
                 raise
             return
         self.size = self.size or found.size
-        self._waiting.extend(peer for peer in found.holders if peer.name not in self._tried)
+        self._waiting.update((peer.name, peer) for peer in found.holders if peer.name not in self._tried)

@@ -268,6 +268,37 @@ async def test_one_connection_too_many_is_refused_at_once(serving: Serving, blob
     assert still_served == blob(10)
 
 
+async def test_a_connection_that_the_client_closed_gives_its_place_back(serving: Serving, blob: Blob) -> None:
+    app = BlobApp(lambda: MemoryReader(blob(10)), 10)
+
+    async with serving(app, max_connections=1) as port:
+        async with connected(port) as first:
+            await first.request()
+        status = 503
+        with trio.fail_after(10):  # and not only when its keep-alive time is over
+            while status == 503:
+                async with connected(port) as second:
+                    status = (await second.request())[0].status_code
+
+    assert status == 200
+
+
+async def test_a_bug_in_the_handler_ends_its_connection_only(serving: Serving, blob: Blob) -> None:
+    reader = MemoryReader(blob(10), fail_at=0, failure=ZeroDivisionError("a bug"))
+    app = BlobApp(lambda: reader, 10)
+
+    async with serving(app) as port:
+        async with connected(port) as client:
+            await client.begin()
+            received = await client.raw()
+        async with connected(port) as client:
+            _, small = await client.request(path="/small")
+
+    assert received.endswith(b"\r\n\r\n")
+    assert reader.is_closed
+    assert small == b"small"
+
+
 async def test_a_shutdown_lets_a_running_answer_finish_and_ends_idle_connections(
     serving: Serving, blob: Blob, nursery: trio.Nursery
 ) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -181,16 +182,25 @@ async def test_when_every_source_failed_the_body_ends_short(
     assert stream.delivered == 1500
 
 
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOSYS, errno.EPERM])
 async def test_where_splice_does_not_work_the_bytes_are_copied(
-    tcp_pair: Connect, blob: Blob, nursery: trio.Nursery
+    error: int, tcp_pair: Connect, blob: Blob, nursery: trio.Nursery
 ) -> None:
+    calls: list[int] = []
+
+    def no_splice(source: int, target: int, count: int, *, flags: int) -> int:
+        calls.append(count)
+        raise OSError(error, "not here")
+
     sources = [ScriptedSource(400_000, Then.CLOSE), ScriptedSource(head=9)]
     stream = ScriptedStream(blob(MIB), sources, nursery)
-    pump = Pump(make_conduit=lambda turn: Conduit(turn, can_splice=False))
+    pump = Pump(make_conduit=lambda turn: Conduit(turn, splice=no_splice))
 
     _, received = await deliver(lambda sock: pump.send(sock, stream, 0, MIB), tcp_pair)
 
     assert received == blob(MIB)
+    assert stream.asked == [0, 400_000]  # no source was blamed for it
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("kind", ["file", "memory", "stream"])

@@ -1,0 +1,79 @@
+import pytest
+
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.routing import AllHoldersFailedError, NoHolderError, OwnersUnreachableError, Peer, Purpose
+from spegel_gossip.testing.holders import TableRouter
+from spegel_gossip.transfer.failures import HolderFailedError, Reason
+from spegel_gossip.transfer.sources import Sources
+
+DIGEST = Digest.of(b"blob")
+A, B, C = (Peer(name, "", ()) for name in "abc")
+
+
+def make(router: TableRouter, *, limit: int = 5) -> Sources:
+    return Sources(router, DIGEST, Purpose.FETCH, limit=limit)
+
+
+async def drain(sources: Sources) -> list[str]:
+    names: list[str] = []
+    try:
+        while True:
+            names.append((await sources.next()).name)
+    except AllHoldersFailedError:
+        return names
+
+
+async def test_holders_come_in_the_routers_order() -> None:
+    router = TableRouter()
+    router.name_holders([B, A, C])
+
+    assert await drain(make(router)) == ["b", "a", "c"]
+
+
+async def test_a_holder_named_twice_is_tried_once() -> None:
+    router = TableRouter()
+    router.name_holders([A, A, B], [B, C, A], [C])
+
+    assert await drain(make(router)) == ["a", "b", "c"]
+
+
+async def test_the_limit_counts_over_all_lookups() -> None:
+    router = TableRouter()
+    router.name_holders([A], [B], [C])
+
+    assert await drain(make(router, limit=2)) == ["a", "b"]
+    assert len(router.lookups) == 2
+
+
+async def test_no_owner_to_ask_at_first_is_no_holder_that_failed() -> None:
+    router = TableRouter()
+    router.is_reachable = False
+    with pytest.raises(OwnersUnreachableError):
+        await make(router).next()
+
+    router.is_reachable = True
+    with pytest.raises(NoHolderError):
+        await make(router).next()
+
+
+async def test_no_owner_to_ask_later_leaves_the_holders_that_failed() -> None:
+    router = TableRouter()
+    router.name_holders([A])
+    sources = make(router)
+    sources.give_up(await sources.next(), HolderFailedError(Reason.BUSY, "it is busy"))
+    router.is_reachable = False
+
+    with pytest.raises(AllHoldersFailedError) as caught:
+        await sources.next()
+
+    assert caught.value.attempts == ("a: it is busy",)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+async def test_the_router_hears_of_misses_and_of_silence(reason: Reason) -> None:
+    router = TableRouter()
+
+    make(router).give_up(A, HolderFailedError(reason, "whatever"))
+
+    assert router.misses == ([(DIGEST, "a")] if reason is Reason.MISS else [])
+    assert router.unreachable == (["a"] if reason in {Reason.UNREACHABLE, Reason.STALLED} else [])
