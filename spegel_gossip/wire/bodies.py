@@ -14,7 +14,7 @@ import struct
 from cryptography.exceptions import InvalidTag
 
 from spegel_gossip.errors import DecodeError
-from spegel_gossip.wire.credentials import Credentials
+from spegel_gossip.wire.credentials import Credentials, first_counter
 
 BODY_VERSION = 1
 USE = b"\0bodies"
@@ -26,7 +26,7 @@ class BodySealer:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
-        self._counter = 0
+        self._counter = first_counter()
 
     @property
     def has_key(self) -> bool:

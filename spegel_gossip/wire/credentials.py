@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -13,6 +14,19 @@ from spegel_gossip.wire.keyring import KEY_BYTES, Keyring
 
 MAX_CIPHERS = 16_384
 """Derived ciphers kept: two uses and two boots of 4,000 members. One costs 10 us to derive again."""
+
+
+COUNTER_START_BITS = 48
+
+
+def first_counter() -> int:
+    """Return where a counter that serves as nonce begins.
+
+    At 0 a boot that came back (the clock set back, and a state directory that cannot be
+    written) would use every nonce again under the same key. At random it would need
+    two lives whose counters overlap, out of 2^48.
+    """
+    return secrets.randbits(COUNTER_START_BITS)
 
 
 @dataclass(slots=True)

@@ -89,8 +89,7 @@ class Datagrams:
         try:
             self._sock.sendto(data, (host, to.port))
         except OSError as exc:
-            reason = _SEND_FAILURES.get(exc.errno or 0, "other")
-            metrics.UNSENT.labels(reason).inc()
+            metrics.UNSENT.labels(_why_unsent(exc)).inc()
             self._log_unsent(to=str(to), target=target, reason=str(exc))
             return
         metrics.DATAGRAMS.labels(kind.name.lower(), "sent").inc()
@@ -144,3 +143,10 @@ class Datagrams:
     def _drop(self, reason: str, exc: Exception, host: str, port: int) -> None:
         metrics.DROPPED.labels(reason).inc()
         self._log_dropped(sender=f"{host} port {port}", reason=str(exc))
+
+
+def _why_unsent(exc: OSError) -> str:
+    # A v6 address and a socket that is v4 only: the resolver says so, not the kernel.
+    if isinstance(exc, socket.gaierror):
+        return "unreachable"
+    return _SEND_FAILURES.get(exc.errno or 0, "other")

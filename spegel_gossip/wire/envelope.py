@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from spegel_gossip.swim.codec import MAX_NAME_BYTES
 from spegel_gossip.swim.names import name_hash
-from spegel_gossip.wire.credentials import Credentials
+from spegel_gossip.wire.credentials import Credentials, first_counter
 from spegel_gossip.wire.errors import EnvelopeError
 from spegel_gossip.wire.kinds import DatagramKind
 from spegel_gossip.wire.replay import ReplayGuard
@@ -57,7 +57,7 @@ class Envelope:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._replays = ReplayGuard()
-        self._counter = 0
+        self._counter = first_counter()
 
     @property
     def max_body(self) -> int:

@@ -111,6 +111,11 @@ class PeerExchange:
             return
         raise trio.BrokenResourceError("the peer did not take the answer")
 
+    async def refuse(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send a refusal to somebody who may be nobody: bare, and nothing of it sealed."""
+        self._wants_sealed = False
+        await self.answer(status, headers={**headers, "Connection": "close"})
+
     async def start(
         self, status: int, *, headers: Mapping[str, str], content_length: int
     ) -> trio.socket.SocketType:

@@ -146,7 +146,7 @@ class PeerServer:
             body = await self._read_body(connection, sock, sender, headers)
         except RequestRefusedError as exc:
             self._refuse(exc.reason, str(address))
-            await exchange.answer(exc.status, headers={**exc.headers, "Connection": "close"})
+            await exchange.refuse(exc.status, exc.headers)
             return False  # its body may be unread
         path, query = _split(target)
         request = PeerRequest(method, path, query, headers, body, sender, address)

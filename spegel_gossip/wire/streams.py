@@ -13,8 +13,8 @@ from spegel_gossip.swim.address import Address
 FAREWELL_TIMEOUT = 1.0
 """Seconds a peer is given to close its side after we closed ours."""
 
-FAREWELL_BYTES = 1024 * 1024
-"""Unread input thrown away meanwhile, so that our close is a FIN."""
+FAREWELL_BYTES = 16 * 1024 * 1024
+"""Unread input thrown away meanwhile, so that our close is a FIN: the largest body that may be under way."""
 
 _READ_BYTES = 64 * 1024
 

@@ -6,7 +6,7 @@ import base64
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -17,7 +17,7 @@ from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.datagrams import Datagrams
 from spegel_gossip.wire.keyring import Keyring, new_key
 from spegel_gossip.wire.server import PeerServer
-from spegel_gossip.wire.sockets import open_peer_sockets
+from spegel_gossip.wire.sockets import PeerSockets, open_peer_sockets
 
 
 def make_keyring(*, keys: int = 1) -> Keyring:
@@ -33,6 +33,8 @@ class Endpoint:
     datagrams: Datagrams
     server: PeerServer
     client: PeerClient
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
 
     @property
     def name(self) -> str:
@@ -59,8 +61,9 @@ class Endpoints:
         boot: int = 1,
         clock: Callable[[], float] = time.time,
         host: str = "127.0.0.1",
+        port: int = 0,
     ) -> Endpoint:
-        sockets = open_peer_sockets(host, 0)
+        sockets = open_peer_sockets(host, port)
         self._stack.callback(sockets.close)
         credentials = Credentials(name=name, boot=boot, cluster=cluster, keyring=keyring)
         endpoint = Endpoint(
@@ -71,6 +74,21 @@ class Endpoints:
             PeerClient(credentials, clock=clock),
         )
         self._stack.callback(endpoint.client.close)
-        await self._nursery.start(endpoint.datagrams.run)
-        await self._nursery.start(endpoint.server.run)
+        await self._nursery.start(self._run, endpoint, sockets)
         return endpoint
+
+    async def stop(self, endpoint: Endpoint) -> None:
+        """Stop it; returns when both sockets are closed."""
+        endpoint.scope.cancel()
+        await endpoint.ended.wait()
+
+    async def _run(
+        self, endpoint: Endpoint, sockets: PeerSockets, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        with endpoint.scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(endpoint.datagrams.run)
+                await nursery.start(endpoint.server.run)
+                task_status.started()
+        sockets.close()
+        endpoint.ended.set()
