@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spegel_gossip.swim import codec
 from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.claims import Claim
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.dissemination import transmit_limit
 from spegel_gossip.swim.introspection import SwimCounters
@@ -47,12 +50,26 @@ class Courier:
         claims = self._view.queue.take(room, limit=limit, omit=target if urgent is not None else "")
         self._counters.claims_sent += len(claims)
         parts.extend(claims)
+        self._put(parts, to=to, target=target)
+
+    def _put(self, parts: list[bytes], *, to: Address, target: str) -> None:
         if not parts:
             return
         data = b"".join(parts)
         self._counters.datagrams_sent += 1
         self._counters.datagram_bytes_sent += len(data)
         self._outbox.send(Datagram(data, to, target))
+
+    def correct(self, claims: Sequence[Claim], *, to: Address, target: str) -> None:
+        """Tell a member what it missed; what does not fit one datagram is left to the next time."""
+        room = self._config.max_datagram_bytes
+        parts: list[bytes] = []
+        for claim in claims:
+            data = codec.encode(claim)
+            if len(data) <= room:
+                parts.append(data)
+                room -= len(data)
+        self._put(parts, to=to, target=target)
 
     def _note_for(self, name: str) -> bytes:
         """Return what the layer above wants to tell a member (departure 5)."""

@@ -20,18 +20,18 @@ from collections.abc import Sequence
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.swim import codec
 from spegel_gossip.swim.address import Address
-from spegel_gossip.swim.claims import Claim
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.courier import Courier
-from spegel_gossip.swim.events import MembershipEvent, NoteReceived
+from spegel_gossip.swim.events import MembershipEvent
 from spegel_gossip.swim.exchanges import Exchanges
 from spegel_gossip.swim.gossiper import Gossiper
 from spegel_gossip.swim.introspection import MemberDetail, NameConflict, SwimCounters
 from spegel_gossip.swim.member import Member, MemberRecord, MemberState
 from spegel_gossip.swim.members import Entry
-from spegel_gossip.swim.messages import MAX_NOTE_BYTES, Ack, Message, Nack, Ping, PingReq
+from spegel_gossip.swim.messages import MAX_NOTE_BYTES
 from spegel_gossip.swim.outbox import Datagram, Outbox, PushPull, Stream, TcpPing
 from spegel_gossip.swim.prober import Prober
+from spegel_gossip.swim.receiver import Receiver
 from spegel_gossip.swim.relays import Relays
 from spegel_gossip.swim.view import View
 
@@ -58,6 +58,9 @@ class Swim:
         self._prober = Prober(self._view, self._courier, config, rng, self._outbox, self.counters)
         self._relays = Relays(self._view, self._courier, config, self.counters)
         self._exchanges = Exchanges(self._view, config, rng, self._outbox, self.counters)
+        self._receiver = Receiver(
+            self._view, self._courier, self._prober, self._relays, self._exchanges, self._outbox
+        )
         self._gossiper = Gossiper(self._view, self._courier, config, rng)
 
     # What the program wants. Each of these must wake the driver.
@@ -126,18 +129,8 @@ class Swim:
         if sender_name == self._view.name:
             return
         self.counters.datagrams_received += 1
-        entry = self._view.table.get(sender_name)
-        if entry is not None:
-            entry.spoke_from(sender)
         try:
-            incarnation: int | None = None
-            for message in codec.decode_datagram_untrusted(data):
-                if isinstance(message, Ping | Ack):
-                    incarnation = message.incarnation
-                self._dispatch(message, sender, sender_name, now)
-            if incarnation is not None:
-                # Last, because the claim that explains a difference often comes along.
-                self._compare(sender_name, incarnation, sender, now)
+            self._receiver.receive(data, sender, sender_name, now)
         except DecodeError:
             self.counters.datagrams_malformed += 1
             raise
@@ -283,32 +276,6 @@ class Swim:
     def details(self, now: float) -> list[MemberDetail]:
         """Return all we know of everybody."""
         return [self._detail(entry, now) for entry in self._view.table]
-
-    def _dispatch(self, message: Message, sender: Address, sender_name: str, now: float) -> None:
-        match message:
-            case Ping(seq, _, note):
-                self._heard_note(sender_name, note)
-                self._courier.ack(seq, to=sender, target=sender_name, now=now)
-            case Ack(seq, _, note):
-                self._heard_note(sender_name, note)
-                self._prober.acked(seq, sender_name, now)
-                self._relays.acked(seq, sender_name, now)
-            case Nack(seq):
-                self._prober.nacked(seq)
-            case PingReq():
-                self._relays.asked(message, sender_name, sender, now)
-            case Claim():
-                self._view.hear(message, now)
-
-    def _heard_note(self, name: str, note: bytes) -> None:
-        if note and self._view.table.is_live_other(name):
-            self._outbox.tell(NoteReceived(name, note))
-
-    def _compare(self, name: str, incarnation: int, address: Address, now: float) -> None:
-        """Push-pull with a sender of whom our table says something else than it does itself."""
-        member = self.get(name)
-        if member is None or member.state is MemberState.DEAD or member.incarnation != incarnation:
-            self._exchanges.meet(name, address, now)
 
     def _woke_late(self, seconds: float) -> None:
         """Distrust what silence seemed to say while this member was not running.

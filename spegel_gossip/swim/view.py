@@ -70,9 +70,21 @@ class View:
         """Return the suspicion that runs against a member."""
         return self._suspicions.get(name)
 
-    def hear(self, claim: Claim, now: float) -> None:
-        """Take in a claim that came with a datagram."""
+    def hear(self, claim: Claim, now: float) -> Claim | None:
+        """Take in a claim that came with a datagram; return what its sender should hear in turn.
+
+        Who accuses an incarnation that was left behind, or one that has left, missed a
+        claim, by the e^-m that every gossip leaves out, and would go on to declare a
+        death. Deaths are no answer: they might kill one who is about to refute
+        (departure 3).
+        """
         self._hear(claim, now, spread=True)
+        held = self.table.get(claim.name)
+        is_accusation = claim.state in {MemberState.SUSPECT, MemberState.DEAD}
+        if not is_accusation or held is None or held.state is MemberState.DEAD:
+            return None
+        ours = held.claim(now)
+        return ours if supersedes(ours, claim) else None
 
     def hear_push_pull(self, claims: Sequence[Claim], peer: str, now: float) -> None:
         """Take in what a peer's table says.
@@ -194,9 +206,6 @@ class View:
     def _hear_of_ourselves(self, claim: Claim, now: float) -> None:
         mine = self.own.claim(now)
         if not supersedes(claim, mine):
-            if claim.state > mine.state and self.name not in self.queue:
-                # Who accuses an incarnation that we left behind missed the refutation.
-                self.queue.add(mine)
             return
         is_foreign = claim.record.boot != mine.record.boot
         is_elsewhere = not set(claim.record.addresses) & set(mine.record.addresses)
