@@ -44,7 +44,9 @@ class Node:
     address: Address
     gossip: Gossip
     memory: MemberMemory
-    scope: trio.CancelScope
+    client: PeerClient
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
     events: list[MembershipEvent] = field(default_factory=list)
     _happened: trio.Event = field(default_factory=trio.Event)
 
@@ -82,6 +84,11 @@ class Node:
         """Stop without a word."""
         self.scope.cancel()
 
+    async def stop(self) -> None:
+        """Stop without a word, and wait for the sockets to be closed."""
+        self.crash()
+        await self.ended.wait()
+
 
 class Nodes:
     """Makes nodes, and ends them with the test."""
@@ -101,7 +108,21 @@ class Nodes:
         cluster: str = "test",
         port: int = 0,
         config: SwimConfig = FAST,
+        seeds_itself: bool = False,
+        is_deaf: bool = False,
     ) -> Node:
+        """Start a node.
+
+        Args:
+            name: its name
+            seeds: where it looks for the others
+            keyring: None for plaintext
+            cluster: the cluster's name
+            port: 0 for any
+            config: the protocol's numbers
+            seeds_itself: its own address is a seed too
+            is_deaf: datagrams do not reach it
+        """
         self._made += 1
         sockets = open_peer_sockets("127.0.0.1", port)
         state_dir = self._state_dir / name
@@ -115,7 +136,7 @@ class Nodes:
         client = PeerClient(credentials, clock=time.time)
 
         async def find_seeds() -> Sequence[Address]:
-            return seeds
+            return [*seeds, address] if seeds_itself else seeds
 
         told: list[Callable[[MembershipEvent], None]] = []
         gossip = Gossip(
@@ -130,21 +151,22 @@ class Nodes:
             find_seeds=find_seeds,
             on_event=lambda event: told[0](event),
         )
-        scope = trio.CancelScope()
-        node = Node(name, address, gossip, memory, scope)
+        node = Node(name, address, gossip, memory, client)
         told.append(node.tell)
 
         async def run(*, task_status: trio.TaskStatus[None]) -> None:
             try:
-                with scope:
+                with node.scope:
                     async with trio.open_nursery() as nursery:
-                        await nursery.start(datagrams.run)
+                        if not is_deaf:
+                            await nursery.start(datagrams.run)
                         await nursery.start(server.run)
                         await nursery.start(gossip.run)
                         task_status.started()
             finally:
                 client.close()
                 sockets.close()
+                node.ended.set()
 
         await self._nursery.start(run)
         return node

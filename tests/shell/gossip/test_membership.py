@@ -1,8 +1,20 @@
 from __future__ import annotations
 
-from shell.gossip.nodes import Nodes
-from spegel_gossip.swim.events import MemberDied, MemberJoined, MemberLeft
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+from prometheus_client import REGISTRY
+
+from shell.gossip.nodes import FAST, Nodes
+from spegel_gossip.gossip import driver
+from spegel_gossip.gossip.driver import PING_PATH, PUSH_PULL_PATH
+from spegel_gossip.routing import Peer
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.events import MemberDied, MemberJoined, MemberLeft, NoteReceived, UdpBlocked
 from spegel_gossip.swim.member import MemberState
+from spegel_gossip.wire.keyring import Keyring
 
 
 async def test_a_node_alone_is_a_cluster(nodes: Nodes) -> None:
@@ -55,3 +67,132 @@ async def test_a_departure_is_told_and_not_taken_for_a_death(nodes: Nodes) -> No
 
     await a.until_told(MemberLeft, "b")
     assert a.told(MemberDied) == []
+
+
+async def test_nodes_without_a_key_find_each_other_too(nodes: Nodes) -> None:
+    a = await nodes.start("a", keyring=None)
+    b = await nodes.start("b", [a.address], keyring=None)
+
+    await a.until_live("a", "b")
+    await b.until_live("a", "b")
+
+
+async def test_a_node_that_is_its_own_seed_is_alone(nodes: Nodes) -> None:
+    a = await nodes.start("a", seeds_itself=True)
+
+    with trio.move_on_after(0.2):
+        await a.until_live("a", "b")
+
+    assert a.live() == {"a"}
+    assert not a.gossip.has_reached_seed
+
+
+@pytest.mark.parametrize(
+    "theirs", [{"keyring": Keyring((bytes(32),))}, {"keyring": None}, {"cluster": "other"}]
+)
+async def test_strangers_stay_strangers_and_do_no_harm(nodes: Nodes, theirs: dict[str, Any]) -> None:
+    a = await nodes.start("a")
+    stranger = await nodes.start("s", [a.address], **theirs)
+    b = await nodes.start("b", [a.address])
+
+    await a.until_live("a", "b")
+
+    assert stranger.live() == {"s"}
+    assert not stranger.gossip.has_reached_seed
+    assert b.live() == {"a", "b"}
+
+
+async def test_a_seed_that_comes_later_is_found(nodes: Nodes, unused_port: int) -> None:
+    b = await nodes.start("b", [Address("127.0.0.1", unused_port)])
+    a = await nodes.start("a", port=unused_port)
+
+    await b.until_live("a", "b")
+    await a.until_live("a", "b")
+
+
+async def test_a_node_that_comes_back_under_its_name_is_a_new_life(nodes: Nodes) -> None:
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address])
+    await a.until_told(MemberJoined, "b")
+    await b.stop()
+
+    again = await nodes.start("b", [a.address])
+    await a.until(lambda: a.told(MemberJoined).count("b") == 2)
+
+    joined = [event.member.record.boot for event in a.events if isinstance(event, MemberJoined)]
+    assert joined[-1] == again.gossip.own.record.boot > joined[0]
+    await again.until_live("a", "b")
+
+
+async def test_a_restarted_node_finds_the_others_without_any_seed(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "REMEMBER_DELAY", 0.0)
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address])
+    await b.until_live("a", "b")
+    with trio.fail_after(5):
+        while b.memory.addresses != (a.address,):
+            await trio.lowlevel.checkpoint()
+    await b.stop()
+
+    again = await nodes.start("b")
+
+    await again.until_live("a", "b")
+
+
+async def test_a_note_reaches_its_member_and_nobody_else(nodes: Nodes) -> None:
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address])
+    c = await nodes.start("c", [a.address])
+    for node in (a, b, c):
+        await node.until_live("a", "b", "c")
+
+    a.gossip.set_note("b", b"only for b")
+    await b.until_told(NoteReceived, "a")
+
+    assert NoteReceived("a", b"only for b") in b.events
+    assert c.told(NoteReceived) == []
+
+
+async def test_a_member_that_udp_does_not_reach_is_kept_by_tcp(nodes: Nodes) -> None:
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address], is_deaf=True)
+
+    await a.until_told(UdpBlocked, "b")
+
+    assert a.state_of("b") is not MemberState.DEAD
+    assert b.state_of("a") is not MemberState.DEAD
+
+
+async def test_leaving_takes_a_second_at_most(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "LEAVE_TIMEOUT", 0.05)
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address], config=replace(FAST, gossip_interval=60.0))
+    await b.until_live("a", "b")
+
+    with trio.fail_after(1.0):
+        await b.gossip.leave()
+
+
+async def test_a_push_pull_of_nonsense_is_refused_and_harmless(nodes: Nodes) -> None:
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address])
+    await b.until_live("a", "b")
+    peer = Peer("a", "", (a.address,))
+
+    assert (await b.client.call(peer, "POST", PUSH_PULL_PATH, body=b"\xc1nonsense")).status == 400
+    assert (await b.client.call(peer, "GET", PUSH_PULL_PATH)).status == 405
+    assert (await b.client.call(peer, "GET", PING_PATH)).status == 200
+
+
+async def test_the_numbers_are_exported_while_it_runs(nodes: Nodes) -> None:
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address])
+    await a.until_live("a", "b")
+    await b.stop()
+
+    assert REGISTRY.get_sample_value("spegel_gossip_members", {"state": "alive"}) == 2
+    assert REGISTRY.get_sample_value("spegel_gossip_swim_push_pulls_answered_total") == 1
+    await a.stop()
+    assert REGISTRY.get_sample_value("spegel_gossip_members", {"state": "alive"}) is None
