@@ -71,6 +71,8 @@ class Advertisement:
         self._sequence = 0
         self._next_id = rng.getrandbits(32)
         self._stale_notes: dict[str, None] = {}
+        self.held = 0
+        """Keys advertised, those under withdrawal left out."""
 
     @property
     def records(self) -> Mapping[PackedKey, Record]:
@@ -219,6 +221,8 @@ class Advertisement:
         self._sequence = record.sequence
         old = self._own.get(record.key)
         self._own[record.key] = record
+        was_held = old is not None and not old.is_withdrawn
+        self.held += (not record.is_withdrawn) - was_held
         for owner in self._ring.preference_list(token_of(record.key)):
             pair = self._pairs[owner]
             pair.summary = pair.summary.with_change(old=old, new=record, boot=self._boot)

@@ -204,7 +204,7 @@ class Directory:
 
     def advertised_count(self) -> int:
         """Return how many keys are advertised."""
-        return len(self._advertisement.records)
+        return self._advertisement.held
 
     # -- asking -------------------------------------------------------------------------------
 
