@@ -61,6 +61,11 @@ class HttpClient:
         await self._send(h11.EndOfMessage())
         return await self._read()
 
+    async def begin(self, target: str) -> None:
+        """Send a GET and read no more than the first bytes of its answer; then only `aclose` is left."""
+        await self._send(h11.Request(method="GET", target=target, headers=[("Host", "registry.test")]))
+        await self._stream.receive_some(1)
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self._stream.aclose()

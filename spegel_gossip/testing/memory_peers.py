@@ -15,6 +15,9 @@ from spegel_gossip.testing.blob_sources import ScriptedSource, ScriptedStream
 WHOLE = (ScriptedSource(),)
 """One source that sends everything."""
 
+STALL_TIMEOUT = 10.0
+"""Seconds: a loaded test machine must not look like a stalled source."""
+
 
 class MemoryRouter:
     """A Router over a table; remembers what it was told."""
@@ -93,7 +96,9 @@ class MemoryFetcher:
         if start and start >= len(data):
             raise InvalidRangeError(f"bytes={start}-", len(data))
         end = len(data) if stop is None else min(stop, len(data))
-        stream = ScriptedStream(data, sources, self._nursery, start=start, stop=end)
+        stream = ScriptedStream(
+            data, sources, self._nursery, start=start, stop=end, stall_timeout=STALL_TIMEOUT
+        )
         self.streams.append(stream)
         return stream
 

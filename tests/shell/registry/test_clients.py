@@ -84,9 +84,7 @@ class TestAClientThatClosesEarly:
         digest = store.add_blob(bytes(30_000_000))
         gone_before = counted("blob_deliveries_total", ending=Ending.CLIENT_GONE.value)
         client = await connect()
-        stream = client._stream
-        await stream.send_all(f"GET /v2/x/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        assert await stream.receive_some(10)
+        await client.begin(f"/v2/x/blobs/{digest}")
         await client.aclose()
 
         with trio.fail_after(10):
