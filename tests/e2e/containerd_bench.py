@@ -2,6 +2,8 @@
 
 import io
 import json
+import socket
+import struct
 import subprocess
 import tarfile
 from dataclasses import dataclass, field
@@ -12,7 +14,6 @@ import trio
 
 from lab import images
 from lab.containerd import Containerd
-from lab.process import run
 from shell.stores.conformance import Witness, content_of
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
@@ -21,10 +22,21 @@ from spegel_gossip.stores.containerd.service import ContainerdService
 from spegel_gossip.stores.containerd.store import ContainerdStore
 
 NAMESPACE = "k8s.io"
+CREDENTIALS = struct.Struct("3i")  # struct ucred: unix(7)
 
 
-def config_of(containerd: Containerd) -> ContainerdConfig:
-    return ContainerdConfig(address=containerd.socket, root=containerd.root, namespace=NAMESPACE)
+def config_of(containerd: Containerd, directory: Path) -> ContainerdConfig:
+    """A store's configuration; its socket is a link of its own, which can go while ctr's stays."""
+    link = directory / "containerd.sock"
+    link.symlink_to(containerd.socket)
+    return ContainerdConfig(
+        address=link,
+        root=containerd.root,
+        namespace=NAMESPACE,
+        call_timeout=1.0,
+        ping_interval=0.3,
+        max_retry_interval=1.0,
+    )
 
 
 def ctr_argv(containerd: Containerd, *arguments: str, namespace: str = NAMESPACE) -> list[str]:
@@ -144,11 +156,29 @@ class ContainerdBench:
 
     async def lose(self) -> None:
         self.containerd.kill()
+        await self.witness.until(lambda: not self.store.availability().is_connected)
 
     async def regain(self) -> None:
         # From this thread: a child of the lab dies with the thread that started it.
         self.containerd.begin_start()
         await trio.to_thread.run_sync(self.containerd.wait_ready)
+
+    async def hide_socket(self) -> None:
+        """Let the store lose a containerd that goes on running for everybody else."""
+        self.config.address.unlink()
+        await self.lose()
+        await self.regain()
+
+    def show_socket(self) -> None:
+        self.config.address.symlink_to(self.containerd.socket)
+
+    def pid(self) -> int:
+        """The process at the other end of the socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.containerd.socket))
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+        pid, _, _ = CREDENTIALS.unpack(credentials)
+        return int(pid)
 
     def end(self) -> None:
         for process in self.children:
@@ -156,7 +186,3 @@ class ContainerdBench:
             process.wait()
             if process.stdin is not None:
                 process.stdin.close()
-
-
-def names_of_images(containerd: Containerd) -> list[str]:
-    return run(*ctr_argv(containerd, "images", "ls", "-q")).split()

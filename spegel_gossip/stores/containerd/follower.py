@@ -23,7 +23,7 @@ from spegel_gossip.stores.containerd.disk import DiskWatch
 from spegel_gossip.stores.containerd.images import Images
 from spegel_gossip.stores.containerd.ingests import Ingests
 from spegel_gossip.stores.containerd.inventory import Inventory
-from spegel_gossip.stores.containerd.link import Link
+from spegel_gossip.stores.containerd.link import Link, socket_trouble
 from spegel_gossip.stores.containerd.records import ImageNews, News, tag_of
 from spegel_gossip.stores.containerd.service import ContainerdService, Subscription
 from spegel_gossip.stores.containerd.survey import Examiner, Survey, held_size, survey
@@ -90,7 +90,8 @@ class Follower:
                         await self._follow_one_subscription(service)
                         retry = self._config.min_retry_interval
                 except ContentStoreUnavailableError as exc:
-                    self._lost(str(exc))
+                    # grpc's own words for a lost socket tell an operator nothing.
+                    self._lost(socket_trouble(self._config.address) or str(exc))
                 if self._was_connected:
                     self._was_connected = False
                     retry = self._config.min_retry_interval
