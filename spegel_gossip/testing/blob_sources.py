@@ -18,6 +18,8 @@ from spegel_gossip.routing import AllHoldersFailedError
 PIECE = 64 << 10
 """Bytes a scripted source sends at once."""
 
+HEALTHY_STALL_TIMEOUT = 20.0
+
 
 class FileReader:
     """A BlobReader over a real file."""
@@ -123,7 +125,9 @@ class ScriptedStream:
     nursery: trio.Nursery
     start: int = 0
     stop: int = -1
-    stall_timeout: float = 0.05
+    stall_timeout: float = 0.3
+    """Seconds of silence after which a source that is told to stall is given up."""
+
     delivered: int | None = None
     asked: list[int] = field(default_factory=list)
     """The offsets from which a segment was asked for."""
@@ -151,7 +155,10 @@ class ScriptedStream:
         rest = self.data[offset : self.stop]
         given = rest if script.gives is None else rest[: script.gives]
         receiving, sending = await _loopback_pair()
-        segment = ScriptedSegment(self.source, given[: script.head], len(rest), self.stall_timeout, receiving)
+        stalls = script.then is Then.STALL and len(given) < len(rest)
+        # A healthy source is never given up because the machine that runs the test is busy.
+        timeout = self.stall_timeout if stalls else HEALTHY_STALL_TIMEOUT
+        segment = ScriptedSegment(self.source, given[: script.head], len(rest), timeout, receiving)
         self._segments.append(segment)
         self.nursery.start_soon(_feed, sending, given[script.head :], script.then)
         return segment

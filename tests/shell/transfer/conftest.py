@@ -56,7 +56,7 @@ def router() -> TableRouter:
 
 @pytest.fixture
 def config() -> TransferConfig:
-    return TransferConfig(first_byte_timeout=0.3, stall_timeout=0.1)
+    return TransferConfig(first_byte_timeout=1.0, stall_timeout=0.4)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from prometheus_client import REGISTRY
 
 from spegel_gossip.content import ContentStore
 from spegel_gossip.oci.digest import Digest
@@ -18,6 +19,7 @@ from spegel_gossip.testing.blob_sources import Then
 from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
 from spegel_gossip.testing.http_client import HttpClient
 from spegel_gossip.testing.memory_store import MemoryStore
+from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
 
 Blob = Callable[[int], bytes]
@@ -141,19 +143,52 @@ async def test_a_client_that_closes_early_lets_go_of_the_source(
     assert await download(mirror.port, digest) == (large, False)
 
 
-async def test_sixty_four_pulls_at_once_all_arrive(
-    mirror: Mirror, router: TableRouter, serve_store: ServeStore, blob: Blob
+async def test_nothing_is_counted_as_in_flight_once_everything_has_ended(
+    mirror: Mirror,
+    router: TableRouter,
+    serve_store: ServeStore,
+    script_holder: ScriptHolder,
+    dead_peer: Peer,
+    blob: Blob,
 ) -> None:
     store = MemoryStore()
     digest = store.add_blob(blob(SIZE))
-    router.name_holders([await serve_store("a", store)])
-    arrived: list[bool] = []
+    before = in_flight()
+    first = script_holder("first", dying(blob(SIZE), 1000, Then.CLOSE))
+    router.name_holders([dead_peer, first.peer, await serve_store("second", store)], [dead_peer])
 
-    async def one() -> None:
-        arrived.append(await download(mirror.port, digest) == (blob(SIZE), False))
+    await download(mirror.port, digest)
+    await download(mirror.port, Digest.of(b"nobody has this"))
+    while in_flight() != before:
+        await trio.lowlevel.checkpoint()
 
-    async with trio.open_nursery() as pulls:
-        for _ in range(64):
-            pulls.start_soon(one)
+    assert in_flight() == before
 
-    assert arrived == [True] * 64
+
+class TestUnderLoad:
+    @pytest.fixture
+    def config(self) -> TransferConfig:
+        # The patience of a real node, and threefold: all of this runs in one process.
+        return TransferConfig(first_byte_timeout=6, stall_timeout=6)
+
+    async def test_sixty_four_pulls_at_once_all_arrive(
+        self, mirror: Mirror, router: TableRouter, serve_store: ServeStore, blob: Blob
+    ) -> None:
+        store = MemoryStore()
+        digest = store.add_blob(blob(SIZE))
+        router.name_holders([await serve_store("a", store)])
+        arrived: list[bool] = []
+
+        async def one() -> None:
+            arrived.append(await download(mirror.port, digest) == (blob(SIZE), False))
+
+        async with trio.open_nursery() as pulls:
+            for _ in range(64):
+                pulls.start_soon(one)
+
+        assert arrived == [True] * 64
+
+
+def in_flight() -> list[float | None]:
+    name = "spegel_gossip_transfer_in_flight"
+    return [REGISTRY.get_sample_value(name, {"direction": way}) or 0 for way in ("sent", "received")]
