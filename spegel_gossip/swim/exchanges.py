@@ -220,16 +220,18 @@ class Exchanges:
         seed.try_at = now + backoff * (0.75 + 0.5 * self._rng.random())
 
     def _reached(self, exchange: PushPull, name: str, now: float) -> None:
+        address = exchange.addresses[0]
+        self._seeds.pop(address, None)
+        if len(self._seed_names) < self._config.max_seeds:
+            self._seed_names[address] = name
+        if name == self._view.name:
+            return  # a DNS name that has ourselves among its addresses: nobody was reached
         self.seeds_reached += 1
         if self._view.table.n == 1 and self._push_pull_at is not None:
             # Those who join in the same second miss some of each other, because the
             # transmit limit of a cluster that is still small is low. Look again soon.
             soon = now + FOLLOW_UP_INTERVAL * (0.5 + self._rng.random())
             self._push_pull_at = min(self._push_pull_at, soon)
-        address = exchange.addresses[0]
-        self._seeds.pop(address, None)
-        if len(self._seed_names) < self._config.max_seeds:
-            self._seed_names[address] = name
 
     def _is_known(self, address: Address) -> bool:
         own = self._view.own.member.record

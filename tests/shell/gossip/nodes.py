@@ -108,7 +108,7 @@ class Nodes:
         cluster: str = "test",
         port: int = 0,
         config: SwimConfig = FAST,
-        seeds_itself: bool = False,
+        seed_hosts: Sequence[str] = (),
         is_deaf: bool = False,
     ) -> Node:
         """Start a node.
@@ -120,11 +120,11 @@ class Nodes:
             cluster: the cluster's name
             port: 0 for any
             config: the protocol's numbers
-            seeds_itself: its own address is a seed too
+            seed_hosts: addresses of its own that are seeds too
             is_deaf: datagrams do not reach it
         """
         self._made += 1
-        sockets = open_peer_sockets("127.0.0.1", port)
+        sockets = open_peer_sockets("::", port)
         state_dir = self._state_dir / name
         state_dir.mkdir(exist_ok=True)
         memory = MemberMemory(state_dir)
@@ -136,7 +136,7 @@ class Nodes:
         client = PeerClient(credentials, clock=time.time)
 
         async def find_seeds() -> Sequence[Address]:
-            return [*seeds, address] if seeds_itself else seeds
+            return [*seeds, *(Address(host, address.port) for host in seed_hosts)]
 
         told: list[Callable[[MembershipEvent], None]] = []
         gossip = Gossip(
