@@ -25,7 +25,7 @@ def test_the_registry_sees_the_first_pull_and_none_after_it(running_lab: Lab) ->
 
 def test_layers_shared_with_another_image_come_from_the_neighbour(running_lab: Lab) -> None:
     a, b = running_lab.nodes[:2]
-    base, derived = images.derived_images(32, shared_layers=[900_000, 0], own_layers=[5_000])
+    base, derived = images.derived_images(32, shared_layers=[900_000, 0], own_layers=[20_000])
     base_reference = running_lab.registry.push(base, "team/base", "v1")
     derived_reference = running_lab.registry.push(derived, "team/derived", "v1")
     shared = base.digests & derived.digests
