@@ -10,6 +10,9 @@ from spegel_gossip.swim.member import MemberState
 from spegel_gossip.swim.members import Entry
 from spegel_gossip.swim.view import View
 
+RECENTLY_DEAD = 16
+"""Ex-members among which those who died just now are looked for."""
+
 
 class Gossiper:
     """Empties the dissemination queue; an idle cluster has no gossip rounds at all."""
@@ -60,7 +63,7 @@ class Gossiper:
         since = now - self._config.gossip_to_the_dead_timeout
         dead = [
             entry
-            for entry in self._view.table.ex_members
+            for entry in self._view.table.latest_ex_members(RECENTLY_DEAD)
             if entry.state is MemberState.DEAD and entry.since_at > since
         ]
         if not dead:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.claims import Claim
@@ -109,6 +110,10 @@ class MemberTable:
     def ex_members(self) -> list[Entry]:
         """Members that are DEAD or LEFT, in the order in which they became so."""
         return [self._entries[name] for name in self._ex]
+
+    def latest_ex_members(self, count: int) -> list[Entry]:
+        """Return the members that became DEAD or LEFT last; cheap."""
+        return [self._entries[name] for name in islice(reversed(self._ex), count)]
 
     @property
     def has_ex_members(self) -> bool:

@@ -59,6 +59,8 @@ class SimCluster:
         self._config = config or SwimConfig()
         self.network = SimNetwork(self._rng, loss=loss, duplication=duplication)
         self.log: list[tuple[float, str, MembershipEvent]] = []
+        self.on_datagram: Callable[[str, Datagram], None] | None = None
+        """Sees (source, datagram) of all that is sent."""
         self.nodes: dict[str, SimNode] = {}
         self._by_address: dict[Address, SimNode] = {}
         for index in range(n):
@@ -195,6 +197,8 @@ class SimCluster:
             self._settle_effects(node)
 
     def _send(self, node: SimNode, datagram: Datagram) -> None:
+        if self.on_datagram is not None:
+            self.on_datagram(node.name, datagram)
         target = self._by_address.get(datagram.to)
         if target is None:
             return
