@@ -8,7 +8,7 @@ to know that a call may make the next deadline earlier.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from math import inf
@@ -18,8 +18,9 @@ from prometheus_client import REGISTRY
 
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.gossip.announcer import Announcer
-from spegel_gossip.gossip.memory import MAX_ADDRESSES, MemberMemory
+from spegel_gossip.gossip.memory import MemberMemory
 from spegel_gossip.gossip.metrics import GossipCollector, GossipStatus
+from spegel_gossip.gossip.seeking import FindSeeds, Remembering, run_seeking
 from spegel_gossip.routing import Peer
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
@@ -45,25 +46,9 @@ PUSH_PULL_TIMEOUT = 10.0
 MAX_STREAMS = 32
 """Push-pulls and TCP pings under way; the engine asks for far fewer."""
 
-SEEDS_INTERVAL = (15.0, 60.0)
-"""Seconds between two looks for seeds, at random, for ever: two halves always find each other."""
-
-LONELY_SEEDS_INTERVAL = (1.0, 15.0)
-"""The same while nobody was found: from the first, doubled each time, to the second."""
-
-REMEMBERED_SEEDS = 16
-"""Remembered addresses that are tried beside the seeds while we are alone."""
-
-REMEMBER_DELAY = 2.0
-"""Seconds after a change until it is written, so that a join of many is one write."""
-
-REMEMBER_INTERVAL = 30.0
-"""Least seconds between two writes of the remembered members."""
-
 LEAVE_TIMEOUT = 1.0
 """Seconds to tell the others that we go; whoever misses it hears it from the rest."""
 
-FindSeeds = Callable[[], Awaitable[Sequence[Address]]]
 OnEvent = Callable[[MembershipEvent], None]
 
 
@@ -117,7 +102,7 @@ class Gossip:
         self._sleeps_until = inf
         self._wake = trio.Event()
         self._left = trio.Event()
-        self._has_changed = trio.Event()
+        self._remembering = Remembering(memory, self._addresses_of_others, rng)
         self._streams = 0
         datagrams.handle(DatagramKind.GOSSIP, self._receive)
         server.route(PUSH_PULL_PATH, self._answer_push_pull)
@@ -135,8 +120,10 @@ class Gossip:
                 self._engine.start(trio.current_time())
                 self._settle()
                 nursery.start_soon(self._announcer.run)
-                nursery.start_soon(self._run_seeds)
-                nursery.start_soon(self._run_memory)
+                nursery.start_soon(self._remembering.run)
+                nursery.start_soon(
+                    run_seeking, self._find_seeds, self._join, self._is_alone, self._memory, self._rng
+                )
                 task_status.started()
                 await self._run_timer()
 
@@ -250,7 +237,7 @@ class Gossip:
                 self._credentials.boot = boot
                 self._memory.remember_boot(boot)
             case MemberJoined() | MemberDied() | MemberLeft():
-                self._has_changed.set()
+                self._remembering.changed()
             case _:
                 pass
         self._announcer.tell(event)
@@ -317,35 +304,16 @@ class Gossip:
             self._engine.handle_timer(trio.current_time())
             self._settle()
 
-    async def _run_seeds(self) -> None:
-        shortest, longest = LONELY_SEEDS_INTERVAL
-        lonely_interval = shortest
-        while True:
-            seeds = list(await self._find_seeds())
-            if self._engine.n == 1:
-                remembered = self._memory.addresses
-                seeds += self._rng.sample(remembered, min(REMEMBERED_SEEDS, len(remembered)))
-            self._engine.join(seeds, trio.current_time())
-            self._settle()
-            if self._engine.n > 1:
-                lonely_interval = shortest
-                await trio.sleep(self._rng.uniform(*SEEDS_INTERVAL))
-            else:
-                await trio.sleep(lonely_interval * self._rng.uniform(0.75, 1.25))
-                lonely_interval = min(longest, 2 * lonely_interval)
+    def _join(self, seeds: Sequence[Address]) -> None:
+        self._engine.join(seeds, trio.current_time())
+        self._settle()
 
-    async def _run_memory(self) -> None:
-        while True:
-            await self._has_changed.wait()
-            await trio.sleep(REMEMBER_DELAY)
-            self._has_changed = trio.Event()
-            addresses = [
-                member.record.addresses[0]
-                for member in self._engine.members()
-                if member.is_live and member.name != self._credentials.name
-            ]
-            if not addresses:
-                continue  # those we knew last are better than none
-            addresses = self._rng.sample(addresses, min(MAX_ADDRESSES, len(addresses)))
-            await trio.to_thread.run_sync(self._memory.remember, addresses)
-            await trio.sleep(REMEMBER_INTERVAL)
+    def _is_alone(self) -> bool:
+        return self._engine.n == 1
+
+    def _addresses_of_others(self) -> list[Address]:
+        return [
+            member.record.addresses[0]
+            for member in self._engine.members()
+            if member.is_live and member.name != self._credentials.name
+        ]

@@ -8,7 +8,7 @@ import trio
 from prometheus_client import REGISTRY
 
 from shell.gossip.nodes import FAST, Nodes
-from spegel_gossip.gossip import driver
+from spegel_gossip.gossip import driver, seeking
 from spegel_gossip.gossip.driver import PING_PATH, PUSH_PULL_PATH
 from spegel_gossip.routing import Peer
 from spegel_gossip.swim.address import Address
@@ -129,7 +129,7 @@ async def test_a_node_that_comes_back_under_its_name_is_a_new_life(nodes: Nodes)
 async def test_a_restarted_node_finds_the_others_without_any_seed(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "REMEMBER_DELAY", 0.0)
+    monkeypatch.setattr(seeking, "REMEMBER_DELAY", 0.0)
     a = await nodes.start("a")
     b = await nodes.start("b", [a.address])
     await b.until_live("a", "b")
