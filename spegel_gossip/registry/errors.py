@@ -2,7 +2,8 @@
 
 The message says what happened and what the reader should do next. To containerd
 404 is the one polite "no": it goes on to the registry itself. 408 and 429 it would
-repeat here, so they are never sent.
+repeat here, so they are never sent. A content store that fails is not in the table:
+other nodes are asked then, and theirs is the answer.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import (
     InvalidDigestError,
-    InvalidManifestError,
     InvalidRangeError,
     InvalidReferenceError,
     UnknownEndpointError,
@@ -87,11 +86,8 @@ ANSWERS: tuple[tuple[type[Exception], ErrorAnswer], ...] = (
     (OwnersUnreachableError, ErrorAnswer(404, "", f"{_UPSTREAM}; look at `spegel-gossip members`")),
     (AllHoldersFailedError, ErrorAnswer(404, "", f"{_UPSTREAM}; `detail` says what each attempt met")),
     (NotAManifestError, ErrorAnswer(404, "MANIFEST_UNKNOWN", "ask for it as a blob")),
-    (InvalidManifestError, ErrorAnswer(404, "MANIFEST_UNKNOWN", "ask for it as a blob")),
     (TagLeftToUpstreamError, ErrorAnswer(404, "MANIFEST_UNKNOWN", _UPSTREAM)),
     (FilteredError, ErrorAnswer(404, "NAME_UNKNOWN", _UPSTREAM, Outcome.FILTERED)),
-    (ContentNotFoundError, ErrorAnswer(404, "", _UPSTREAM)),
-    (ContentStoreUnavailableError, ErrorAnswer(404, "", f"{_UPSTREAM}; run `spegel-gossip doctor`")),
     (InvalidRangeError, ErrorAnswer(416, "RANGE_INVALID", "ask for bytes that it has", Outcome.ERROR)),
     (InvalidDigestError, ErrorAnswer(400, "DIGEST_INVALID", _FIX_REQUEST, Outcome.ERROR)),
     (InvalidReferenceError, ErrorAnswer(400, "NAME_INVALID", _FIX_REQUEST, Outcome.ERROR)),
