@@ -81,7 +81,9 @@ def encode(message: Message) -> bytes:
 def encode_answer_within(answer: Answer, max_bytes: int) -> bytes:
     """Return an answer in at most `max_bytes`, naming fewer holders of each key if it must.
 
-    Holders come best first, so those that are left out are the least wanted.
+    Holders come best first, so those that are left out are the least wanted. If
+    that is not enough, the last keys go unanswered: a question may be made to have an
+    answer of any length.
     """
     limit = MAX_HOLDERS_ANSWERED
     encoded = encode(answer)
@@ -90,7 +92,11 @@ def encode_answer_within(answer: Answer, max_bytes: int) -> bytes:
         answers = tuple(
             replace(one, holders=one.holders[:limit], partials=one.partials[:limit]) for one in answer.answers
         )
-        encoded = encode(replace(answer, answers=answers))
+        answer = replace(answer, answers=answers)
+        encoded = encode(answer)
+    while len(encoded) > max_bytes and answer.answers:
+        answer = replace(answer, answers=answer.answers[:-1])
+        encoded = encode(answer)
     return encoded
 
 

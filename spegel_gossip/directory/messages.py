@@ -135,7 +135,7 @@ class KeyAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Owner to asker: one answer for each key of the question, in its order."""
+    """Owner to asker: one answer for each key of the question, in its order; the last may be missing."""
 
     id: int
     epoch: int

@@ -94,11 +94,11 @@ class Asker:
     def answered(self, answer: Answered) -> None:
         """Pass an answer to whoever waits for it; late, foreign and misshapen ones are dropped."""
         asked = self._asked.get(answer.id)
-        if asked is None or asked.owner != answer.owner or len(asked.keys) != len(answer.answers):
+        if asked is None or asked.owner != answer.owner or len(asked.keys) < len(answer.answers):
             return
         if asked.by_stream:
             self._transport.only_streams_reach(asked.owner, trio.current_time())
-        asked.receive(answer.owner, dict(zip(asked.keys, answer.answers, strict=True)))
+        asked.receive(answer.owner, dict(zip(asked.keys, answer.answers, strict=False)))
 
     def failed(self, id_: int) -> None:
         """Take in that a question did not reach its owner."""

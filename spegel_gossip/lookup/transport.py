@@ -78,7 +78,8 @@ class Transport:
         peer = self._peers.get(message.to)
         if peer is None:
             return
-        if message.by_stream or self._deaf_until.get(message.to, 0.0) > now:
+        is_long = len(message.body) > self._datagrams.max_body
+        if message.by_stream or is_long or self._deaf_until.get(message.to, 0.0) > now:
             self.streams.append(message)
         else:
             self.reply(message.body, to=self._address(peer), target=message.to)
