@@ -34,6 +34,15 @@ class ContentStoreUnavailableError(ContentStoreError):
     """The store gave no usable answer: nobody knows; do not pretend it is a miss."""
 
 
+class ContentMismatchError(ContentStoreError):
+    """What was received is not what its digest says: fetch it again, from somewhere else."""
+
+    def __init__(self, digest: Digest, reason: str) -> None:
+        """Keep which blob it should have been."""
+        self.digest = digest
+        super().__init__(f"the bytes received are not {digest}: {reason}")
+
+
 @dataclass(frozen=True, slots=True)
 class Availability:
     """Whether the store can be used now, and if not quite, why."""
@@ -224,3 +233,76 @@ class ContentStore(Protocol):
 
     async def run(self, emit: Emit) -> None:
         """Follow the store until cancelled, through every loss of its service."""
+
+
+@runtime_checkable
+class Ingest(Protocol):
+    """A blob that this task is putting into a store, in order; nobody else writes it meanwhile.
+
+    It ends by `commit`, `abort` or `keep`, whatever happens; a second ending is nothing.
+    """
+
+    @property
+    def offset(self) -> int:
+        """Bytes that are here and hashed; the next `write` goes on from there, with 0 or a resumed one."""
+
+    @property
+    def total(self) -> int:
+        """The full size in bytes; 0 if unknown."""
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Append bytes. A cancelled write has been done in full or not begun.
+
+        Raises:
+            ContentMismatchError: they are more than `total`; the ingest was aborted.
+            ContentStoreUnavailableError: the disk failed or is full; what fitted is kept.
+        """
+
+    async def commit(self) -> None:
+        """Verify, sync, and make it a held blob, all at once for every reader.
+
+        Raises:
+            ContentMismatchError: too few bytes, or not those of the digest; the ingest was aborted.
+            ContentStoreUnavailableError: the disk failed; the ingest is kept.
+        """
+
+    async def abort(self) -> None:
+        """Give it up, and its bytes."""
+
+    async def keep(self) -> None:
+        """Stop here; whoever opens an ingest of the same digest goes on from `offset`."""
+
+
+class ContentWriter(Protocol):
+    """The way into a store that this project writes itself; containerd writes its own."""
+
+    async def open_ingest(self, ref: str, digest: Digest, total: int) -> Ingest | None:
+        """Begin to put a blob in, or resume; None if the store holds it, in full and verified.
+
+        While somebody else, in any process, is putting the same blob in, this waits for
+        that one's end. Ask for every blob of an image, held or not: those that are here are
+        then safe from `gc` until the image is tagged.
+
+        Args:
+            ref: what the ingest is called, ending with the digest: `layer-sha256:…`
+            digest: of the whole blob
+            total: its size in bytes; 0 if unknown
+
+        Raises:
+            ContentStoreUnavailableError: the store cannot be written.
+        """
+
+    async def tag(self, name: TagName, target: Descriptor) -> None:
+        """Let a tag name a held manifest or index, in place of what it named before.
+
+        Raises:
+            ContentNotFoundError: the store does not hold `target`.
+            ContentStoreUnavailableError: the store cannot be written.
+        """
+
+    async def untag(self, name: TagName) -> None:
+        """Forget a tag; one that is not there is no error.
+
+        Raises:
+            ContentStoreUnavailableError: the store cannot be written.
+        """
