@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 import structlog
@@ -118,7 +119,8 @@ async def _send(
     body = answer.body
     if not isinstance(body, BlobBody):
         content = b"" if scope["method"] == "HEAD" else body
-        sent_bytes.inc(len(content))
+        if answer.status == HTTPStatus.OK:  # an error's text is no content
+            sent_bytes.inc(len(content))
         await send(_start(answer))
         await send(_chunk(content, more_body=False))
         return

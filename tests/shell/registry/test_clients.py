@@ -174,6 +174,14 @@ async def test_requests_are_counted_by_kind_method_and_outcome(
     assert counted("sent_bytes_total", kind="blob", outcome="peer") - sent_before == len(BLOB)
 
 
+async def test_the_text_of_an_error_is_no_content_sent(client: HttpClient) -> None:
+    before = counted("sent_bytes_total", kind="blob", outcome="miss")
+
+    assert (await client.ask(PATH)).status == 404
+
+    assert counted("sent_bytes_total", kind="blob", outcome="miss") == before
+
+
 async def test_a_transfer_that_was_cut_is_not_counted_as_complete(
     client: HttpClient, fetcher: MemoryFetcher
 ) -> None:
