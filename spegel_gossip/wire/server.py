@@ -66,6 +66,9 @@ class PeerServer:
         self._sealer = BodySealer(credentials)
         self._routes: dict[str, PeerHandler] = {}
         self._connections = 0
+        self._accepting = trio.CancelScope()
+        self._idle: dict[trio.CancelScope, None] = {}
+        self._ended = trio.Event()
         self._log_refused = QuietLog("peer request refused")
 
     def route(self, path_prefix: str, handler: PeerHandler) -> None:
@@ -78,24 +81,42 @@ class PeerServer:
         self._routes[path_prefix] = handler
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled."""
-        async with trio.open_nursery() as nursery:
-            task_status.started()
-            while True:
-                try:
-                    sock, peer = await self._listener.accept()
-                except OSError as exc:
-                    # Out of descriptors, or the peer was gone before we looked. Never
-                    # the end of the listener.
-                    self._refuse("accept", str(exc))
-                    await trio.sleep(ACCEPT_BACKOFF)
-                    continue
-                address = address_of(peer)
-                if address is None or self._connections >= MAX_CONNECTIONS:
-                    self._refuse("connections_full", str(peer[0]))
-                    sock.close()
-                    continue
-                nursery.start_soon(self._serve_connection, sock, address)
+        """Serve until cancelled, or until drained."""
+        try:
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                with self._accepting:
+                    await self._accept(nursery)
+                self._listener.close()  # or the kernel would go on taking connections for us
+        finally:
+            self._ended.set()
+
+    async def drain(self) -> None:
+        """Take no new request, and return when those under way are answered.
+
+        The caller bounds the wait; what is cut off then ends with FIN.
+        """
+        self._accepting.cancel()
+        for scope in self._idle:
+            scope.cancel()
+        await self._ended.wait()
+
+    async def _accept(self, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                sock, peer = await self._listener.accept()
+            except OSError as exc:
+                # Out of descriptors, or the peer was gone before we looked. Never
+                # the end of the listener.
+                self._refuse("accept", str(exc))
+                await trio.sleep(ACCEPT_BACKOFF)
+                continue
+            address = address_of(peer)
+            if address is None or self._connections >= MAX_CONNECTIONS:
+                self._refuse("connections_full", str(peer[0]))
+                sock.close()
+                continue
+            nursery.start_soon(self._serve_connection, sock, address)
 
     async def _serve_connection(self, sock: trio.socket.SocketType, address: Address) -> None:
         self._connections += 1
@@ -126,9 +147,16 @@ class PeerServer:
         self, connection: h11.Connection, sock: trio.socket.SocketType, address: Address, idle_timeout: float
     ) -> bool:
         """Serve one request; return whether another one may follow."""
+        if self._accepting.cancel_called:
+            return False
+        event = None
         with trio.move_on_after(idle_timeout) as scope:
-            event = await _next_event(connection, sock)
-        if scope.cancelled_caught or not isinstance(event, h11.Request):
+            self._idle[scope] = None
+            try:
+                event = await _next_event(connection, sock)
+            finally:
+                del self._idle[scope]
+        if not isinstance(event, h11.Request):
             return False  # idle for too long, or closed
         method, target = event.method.decode("ascii"), event.target.decode("ascii")
         headers = _headers(event)
