@@ -7,6 +7,9 @@ from pathlib import Path
 
 from spegel_gossip.errors import ConfigError
 
+CONTENT_PLUGIN = "io.containerd.content.v1.content"
+"""The directory of the content store beneath containerd's root."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerdConfig:

@@ -19,14 +19,15 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.stores.containerd import metrics
 from spegel_gossip.stores.containerd.agenda import Agenda
 from spegel_gossip.stores.containerd.config import ContainerdConfig
-from spegel_gossip.stores.containerd.disk import DiskWatch
-from spegel_gossip.stores.containerd.images import Images
-from spegel_gossip.stores.containerd.ingests import Ingests
-from spegel_gossip.stores.containerd.inventory import Inventory
 from spegel_gossip.stores.containerd.link import Link, socket_trouble
-from spegel_gossip.stores.containerd.records import ImageNews, News, tag_of
+from spegel_gossip.stores.containerd.records import ImageNews, News
 from spegel_gossip.stores.containerd.service import ContainerdService, Subscription
 from spegel_gossip.stores.containerd.survey import Examiner, Survey, held_size, survey
+from spegel_gossip.stores.files.disk import DiskWatch
+from spegel_gossip.stores.files.ingests import Ingests
+from spegel_gossip.stores.images import Images
+from spegel_gossip.stores.inventory import Inventory
+from spegel_gossip.stores.records import tag_of
 
 log = structlog.get_logger(__name__)
 

@@ -18,6 +18,7 @@ from spegel_gossip.content import ContentStoreUnavailableError
 from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidDigestError
+from spegel_gossip.stores import metrics as store_metrics
 from spegel_gossip.stores.containerd import metrics
 from spegel_gossip.stores.containerd.api import (
     content_pb2,
@@ -33,7 +34,8 @@ from spegel_gossip.stores.containerd.api import (
     version_pb2_grpc,
 )
 from spegel_gossip.stores.containerd.config import ContainerdConfig
-from spegel_gossip.stores.containerd.records import ContentNews, ImageNews, ImageRecord, IngestRecord, News
+from spegel_gossip.stores.containerd.records import ContentNews, ImageNews, News
+from spegel_gossip.stores.records import ImageRecord, IngestRecord
 
 log = structlog.get_logger(__name__)
 
@@ -240,7 +242,7 @@ def _image(image: Any) -> ImageRecord | None:  # noqa: ANN401  # generated messa
     digest = _digest(image.target.digest)
     if digest is None:
         log.warning("image skipped: its target is no digest", image=str(image.name)[:200])
-        metrics.IMAGES_SKIPPED.inc()
+        store_metrics.IMAGES_SKIPPED.inc()
         return None
     target = Descriptor(digest, int(image.target.size), str(image.target.media_type))
     updated_at = image.updated_at.seconds + image.updated_at.nanos / 1e9

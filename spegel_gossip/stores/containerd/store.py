@@ -20,19 +20,20 @@ from spegel_gossip.content import (
 )
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
-from spegel_gossip.stores.containerd import metrics
+from spegel_gossip.stores import metrics
 from spegel_gossip.stores.containerd.agenda import Agenda
-from spegel_gossip.stores.containerd.config import ContainerdConfig
-from spegel_gossip.stores.containerd.content_root import CONTENT_PLUGIN, ContentRoot
-from spegel_gossip.stores.containerd.disk import DiskNews, DiskWatch
+from spegel_gossip.stores.containerd.config import CONTENT_PLUGIN, ContainerdConfig
 from spegel_gossip.stores.containerd.follower import Follower
-from spegel_gossip.stores.containerd.images import Images
-from spegel_gossip.stores.containerd.ingests import Ingests
-from spegel_gossip.stores.containerd.inventory import Inventory
 from spegel_gossip.stores.containerd.link import Link
-from spegel_gossip.stores.containerd.manifests import ManifestCache
-from spegel_gossip.stores.containerd.readers import FileReader, GrowingFile, ServiceReader
+from spegel_gossip.stores.containerd.readers import ServiceReader
 from spegel_gossip.stores.containerd.survey import Examiner, held_size
+from spegel_gossip.stores.files.content_root import ContentRoot
+from spegel_gossip.stores.files.disk import DiskNews, DiskWatch
+from spegel_gossip.stores.files.ingests import Ingests
+from spegel_gossip.stores.files.readers import FileReader, GrowingFile
+from spegel_gossip.stores.images import Images
+from spegel_gossip.stores.inventory import Inventory
+from spegel_gossip.stores.manifests import ManifestCache
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,7 @@ class ContainerdStore:
         self._images = Images(self._inventory, manifests)
         self._examiner = Examiner(self._inventory.blobs, manifests)
         self._agenda = Agenda()
-        self._ingests = Ingests(config.namespace, self._inventory, on_commit=self._on_arrival)
+        self._ingests = Ingests(f"{config.namespace}/", self._inventory, on_commit=self._on_arrival)
         self._disk = DiskWatch(
             self._ingests,
             DiskNews(
@@ -151,16 +152,22 @@ class ContainerdStore:
 
     async def _look_further(self, digest: Digest) -> int:
         root = self._disk.root
-        try:
-            # The common miss, answered without containerd: what is not on disk is not held.
-            if root is not None and root.blob_size(digest) is None and root.path.is_dir():
-                raise ContentNotFoundError(digest)
-        except OSError as exc:
-            raise ContentStoreUnavailableError(f"{root and root.path} cannot be read: {exc}") from exc
+        # The common miss, answered without containerd: what is not on disk is not held.
+        if root is not None and self._size_on_disk(root, digest) is None:
+            raise ContentNotFoundError(digest)
         size = await self._link.ask(lambda service: held_size(service, root, digest))
         if size is None:
             raise ContentNotFoundError(digest)
         self._agenda.check(digest)
+        return size
+
+    def _size_on_disk(self, root: ContentRoot, digest: Digest) -> int | None:
+        try:
+            size = root.blob_size(digest)
+        except OSError as exc:
+            raise ContentStoreUnavailableError(f"{root.path} cannot be read: {exc}") from exc
+        if size is None and not root.path.is_dir():
+            raise ContentStoreUnavailableError(f"{root.path} is gone: mount the content root again")
         return size
 
     def _open_file(self, root: ContentRoot, digest: Digest, size: int) -> FileReader:

@@ -16,11 +16,12 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidManifestError
 from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
 from spegel_gossip.oci.wholeness import wholeness
-from spegel_gossip.stores.containerd import metrics
-from spegel_gossip.stores.containerd.content_root import CONTENT_PLUGIN, ContentRoot
-from spegel_gossip.stores.containerd.manifests import ManifestCache
-from spegel_gossip.stores.containerd.records import ImageRecord
+from spegel_gossip.stores import metrics
+from spegel_gossip.stores.containerd.config import CONTENT_PLUGIN
 from spegel_gossip.stores.containerd.service import ContainerdService
+from spegel_gossip.stores.files.content_root import ContentRoot
+from spegel_gossip.stores.manifests import ManifestCache
+from spegel_gossip.stores.records import ImageRecord
 
 ROOT_SAMPLE = 3
 """Listed blobs that are looked for to tell whether a directory is this containerd's content store."""

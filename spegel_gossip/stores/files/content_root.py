@@ -1,6 +1,6 @@
-"""containerd's content store on disk: which file is what.
+"""A content store on disk: which file is what.
 
-The layout has been the same from containerd 1.0 to 2.2:
+containerd has laid its own out like this from 1.0 to 2.2, and `stores/layout` does as it does:
 
     blobs/<algorithm>/<hex>                a committed blob, never written again
     ingest/<id>/{data,ref,total,...}       a blob that is still arriving
@@ -14,12 +14,11 @@ from pathlib import Path
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidDigestError
 
-CONTENT_PLUGIN = "io.containerd.content.v1.content"
 ALGORITHMS = ("sha256", "sha512")
 
 MAX_INGESTS = 1_024
 """Open ingests followed at once, each one inotify watch. A node pulls a few dozen blobs at a time;
-what cancelled pulls leave behind is collected by containerd within a day."""
+what cancelled pulls leave behind is collected by containerd within a day, and by `gc` in a layout."""
 
 MAX_REF_BYTES = 4_096
 """Of an ingest's `ref` file that are read."""
@@ -75,7 +74,7 @@ class ContentRoot:
         return sorted(_names(self.ingests))[:MAX_INGESTS]
 
     def ingest_ref(self, ingest_id: str) -> str | None:
-        """Return an ingest's ref, `<namespace>/<n>/layer-sha256:…`, or None before it is written."""
+        """Return an ingest's ref, which ends in `layer-sha256:…`, or None before it is written."""
         return self._ingest_file(ingest_id, "ref") or None
 
     def ingest_total(self, ingest_id: str) -> int:

@@ -1,4 +1,4 @@
-"""Blobs that are still arriving: containerd's open ingests, as they lie on disk."""
+"""Blobs that are still arriving: open ingests, as they lie on disk."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from spegel_gossip.content import PartialStatus
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.stores.containerd.content_root import ContentRoot
-from spegel_gossip.stores.containerd.inventory import Inventory
-from spegel_gossip.stores.containerd.records import IngestRecord, digest_of_ref
+from spegel_gossip.stores.files.content_root import ContentRoot
+from spegel_gossip.stores.inventory import Inventory
+from spegel_gossip.stores.records import IngestRecord, digest_of_ref
 
 
 @dataclass(slots=True)
@@ -25,22 +25,22 @@ class Ingest:
 
 
 class Ingests:
-    """The open ingests of the namespace, by id, and by what they will become.
+    """The open ingests of a store, by id, and by what they will become.
 
     A committed ingest stays a partial, at its full size, until the blob is known to
     be held: containerd renames the file first and lists it some milliseconds later,
     and in between this node must not look as if it had nothing.
     """
 
-    def __init__(self, namespace: str, inventory: Inventory, on_commit: Callable[[Digest], None]) -> None:
+    def __init__(self, prefix: str, inventory: Inventory, on_commit: Callable[[Digest], None]) -> None:
         """Start empty.
 
         Args:
-            namespace: only its ingests count
+            prefix: what the refs that count begin with: `<namespace>/` in containerd's store
             inventory: learns of every change
             on_commit: called when an ingest has become a file in `blobs/`
         """
-        self._prefix = f"{namespace}/"
+        self._prefix = prefix
         self._inventory = inventory
         self._on_commit = on_commit
         self._ingests: dict[str, Ingest] = {}

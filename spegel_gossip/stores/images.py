@@ -15,10 +15,10 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidManifestError
 from spegel_gossip.oci.reference import TagName
 from spegel_gossip.oci.wholeness import Wholeness, wholeness
-from spegel_gossip.stores.containerd import metrics
-from spegel_gossip.stores.containerd.inventory import Inventory
-from spegel_gossip.stores.containerd.manifests import ManifestCache, NotCachedError
-from spegel_gossip.stores.containerd.records import ImageRecord
+from spegel_gossip.stores import metrics
+from spegel_gossip.stores.inventory import Inventory
+from spegel_gossip.stores.manifests import ManifestCache, NotCachedError
+from spegel_gossip.stores.records import ImageRecord
 
 log = structlog.get_logger(__name__)
 

@@ -10,10 +10,10 @@ import structlog
 import trio
 
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.stores.containerd import metrics
-from spegel_gossip.stores.containerd.content_root import ALGORITHMS, MAX_INGESTS, ContentRoot, digest_of_file
-from spegel_gossip.stores.containerd.ingests import Ingests
-from spegel_gossip.stores.containerd.inotify import FileEvent, Inotify, Mask
+from spegel_gossip.stores import metrics
+from spegel_gossip.stores.files.content_root import ALGORITHMS, MAX_INGESTS, ContentRoot, digest_of_file
+from spegel_gossip.stores.files.ingests import Ingests
+from spegel_gossip.stores.files.inotify import FileEvent, Inotify, Mask
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,7 @@ from spegel_gossip.content import (
 )
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
-from spegel_gossip.stores.containerd import metrics
+from spegel_gossip.stores import metrics
 
 EMIT_BURST = 64
 """Events passed on before the other tasks get a turn: a first listing brings tens of thousands."""
@@ -88,7 +88,7 @@ class Inventory:
         metrics.PARTIALS.set(len(self.partials))
 
     def set_availability(self, availability: Availability) -> None:
-        """Record whether containerd can be used."""
+        """Record whether the store can be used."""
         metrics.CONNECTED.set(availability.is_connected)
         if self.availability != availability:
             self.availability = availability
