@@ -13,8 +13,12 @@ from spegel_gossip.swim.address import Address
 
 log = structlog.get_logger(__name__)
 
-FIND_TIMEOUT = 10.0
-"""Seconds for each source; a resolver that drops packets takes 5 s a try and server."""
+FIRST_TIMEOUT = 2.0
+"""Seconds for a source at first: one that hangs must not keep the others' seeds from being joined."""
+
+LONGEST_TIMEOUT = 20.0
+"""What the time for a source grows to, doubled each time that it ran out. A resolver whose first
+server drops packets answers after 5 s (resolv.conf(5)), and after that much it is waited for."""
 
 
 class Seeds:
@@ -23,6 +27,7 @@ class Seeds:
     def __init__(self, sources: Sequence[SeedSource]) -> None:
         self._sources = tuple(sources)
         self._failures: dict[str, str] = {}
+        self._timeouts = dict.fromkeys((source.name for source in self._sources), FIRST_TIMEOUT)
 
     @property
     def failures(self) -> dict[str, str]:
@@ -41,22 +46,27 @@ class Seeds:
         return unique
 
     async def _ask(self, source: SeedSource, found: dict[str, Sequence[Address]]) -> None:
-        problem = f"no answer within {FIND_TIMEOUT:g} s"
-        with trio.move_on_after(FIND_TIMEOUT):
+        timeout = self._timeouts[source.name]
+        problem = f"no answer within {timeout:g} s"
+        self._timeouts[source.name] = min(2 * timeout, LONGEST_TIMEOUT)
+        with trio.move_on_after(timeout):
             try:
                 found[source.name] = await source.find()
                 problem = ""
             except DiscoveryError as exc:
                 problem = str(exc)
+            self._timeouts[source.name] = timeout
         if problem:
             metrics.FAILURES.inc()
-        # Once per change: seeds are looked for every minute for as long as we run.
-        if problem != self._failures.get(source.name, ""):
-            if problem:
-                log.warning("seeds not found, trying again", source=source.name, problem=problem)
-            else:
-                log.info("seeds found again", source=source.name)
+        self._note(source.name, problem)
+
+    def _note(self, name: str, problem: str) -> None:
+        """Remember how it went; log a change, since seeds are looked for for as long as we run."""
+        was_failing = name in self._failures
         if problem:
-            self._failures[source.name] = problem
-        else:
-            self._failures.pop(source.name, None)
+            self._failures[name] = problem
+            if not was_failing:
+                log.warning("seeds not found, trying again", source=name, problem=problem)
+        elif was_failing:
+            del self._failures[name]
+            log.info("seeds found again", source=name)

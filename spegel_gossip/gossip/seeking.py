@@ -38,12 +38,12 @@ async def run_seeking(
     """Look for seeds for ever and have them joined; while alone, remembered members too."""
     shortest, longest = LONELY_SEEDS_INTERVAL
     lonely_interval = shortest
+    remembered = rng.sample(memory.addresses, min(REMEMBERED_SEEDS, len(memory.addresses)))
+    # At once: a node that restarts must not wait for a name server.
+    join(remembered)
     while True:
-        seeds = list(await find_seeds())
-        if is_alone():
-            remembered = memory.addresses
-            seeds += rng.sample(remembered, min(REMEMBERED_SEEDS, len(remembered)))
-        join(seeds)
+        seeds = await find_seeds()
+        join([*seeds, *remembered] if is_alone() else seeds)
         if is_alone():
             await trio.sleep(lonely_interval * rng.uniform(0.75, 1.25))
             lonely_interval = min(longest, 2 * lonely_interval)

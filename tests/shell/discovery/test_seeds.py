@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import trio
 from structlog.testing import capture_logs
 
 from spegel_gossip.discovery.dns import DnsSeeds
-from spegel_gossip.discovery.seeds import FIND_TIMEOUT, Seeds
+from spegel_gossip.discovery.seeds import FIRST_TIMEOUT, LONGEST_TIMEOUT, Seeds
 from spegel_gossip.discovery.source import DiscoveryError, SeedName
 from spegel_gossip.discovery.static import StaticSeed
 from spegel_gossip.swim.address import Address
@@ -113,18 +114,42 @@ async def test_a_source_that_fails_does_not_take_the_others_with_it() -> None:
     assert seeds.failures == {"broken": "cannot say"}
 
 
-async def test_a_source_that_hangs_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
-    class Hanging(Canned):
-        async def find(self) -> Sequence[Address]:
-            await trio.sleep_forever()
-            raise AssertionError
+class Slow(Canned):
+    """A source that takes its time."""
 
+    seconds = 6.0
+
+    async def find(self) -> Sequence[Address]:
+        await trio.sleep(self.seconds)
+        return await super().find()
+
+
+async def test_a_slow_source_does_not_hold_the_others_up_and_is_waited_for_in_the_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    seeds = Seeds([Slow("slow", [B]), Canned("good", [A])])
     started_at = trio.current_time()
-    seeds = Seeds([Hanging("hanging", None), Canned("good", [A])])
 
     assert await seeds() == (A,)
-    assert trio.current_time() - started_at == FIND_TIMEOUT
-    assert "hanging" in seeds.failures
+    assert trio.current_time() - started_at == FIRST_TIMEOUT
+    assert "slow" in seeds.failures
+    await seeds()
+    assert await seeds() == (B, A)
+    assert seeds.failures == {}
+    # It stays as slow as it is, so the time it is given stays too.
+    assert await seeds() == (B, A)
+
+
+async def test_a_source_that_hangs_is_given_a_bounded_time(autojump_clock: trio.testing.MockClock) -> None:
+    hanging = Slow("hanging", [B])
+    hanging.seconds = math.inf
+    seeds = Seeds([hanging, Canned("good", [A])])
+    for _ in range(10):
+        await seeds()
+    started_at = trio.current_time()
+
+    assert await seeds() == (A,)
+    assert trio.current_time() - started_at == LONGEST_TIMEOUT
 
 
 async def test_a_failure_is_logged_when_it_begins_and_when_it_ends() -> None:
