@@ -87,7 +87,7 @@ def encode_answer_within(answer: Answer, max_bytes: int) -> bytes:
     """
     limit = MAX_HOLDERS_ANSWERED
     encoded = encode(answer)
-    while len(encoded) > max_bytes and limit > 0:
+    while len(encoded) > max_bytes and limit > 1:
         limit //= 2
         answers = tuple(
             replace(one, holders=one.holders[:limit], partials=one.partials[:limit]) for one in answer.answers

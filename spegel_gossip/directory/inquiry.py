@@ -80,8 +80,7 @@ class Inquiry:
     def owners_to_ask(self, now: float) -> list[str]:
         """Return the owners to ask now, about `open_keys`; each is named once."""
         owners = []
-        elapsed = now - self._started_at
-        due = 1 + sum(elapsed >= after for after in HEDGE_AFTER)
+        due = 1 + sum(self._is_after(delay, now) for delay in HEDGE_AFTER)
         for owner in self._order:
             if owner in self._asked:
                 continue
@@ -94,7 +93,7 @@ class Inquiry:
 
     def owners_to_repeat(self, now: float) -> list[str]:
         """Return, once, the silent owners to ask again over TCP."""
-        if self._repeated or now - self._started_at < REPEAT_AFTER or not self._open:
+        if self._repeated or not self._is_after(REPEAT_AFTER, now) or not self._open:
             return []
         self._repeated = True
         return [owner for owner in self._asked if owner not in self._answered]
@@ -112,7 +111,7 @@ class Inquiry:
 
     def handle_timer(self, now: float) -> None:
         """End what has waited long enough."""
-        if now - self._started_at >= INQUIRY_TIMEOUT or not self._order:
+        if self._is_after(INQUIRY_TIMEOUT, now) or not self._order:
             for key in self.open_keys:
                 # An owner that may not know is still better evidence than silence.
                 self._conclude(key, Verdict.NOBODY if self._heard[key] else Verdict.UNREACHABLE)
@@ -143,6 +142,10 @@ class Inquiry:
     def outcome(self) -> Mapping[PackedKey, tuple[KeyAnswer, Verdict]]:
         """Return the verdicts so far, with the answer that each rests on."""
         return self._answers
+
+    def _is_after(self, delay: float, now: float) -> bool:
+        # The sum as in next_timer_at: a difference may round to just below the delay, and spin.
+        return now >= self._started_at + delay
 
     def _conclude(self, key: PackedKey, verdict: Verdict) -> None:
         self._answers[key] = (KeyAnswer(is_young=True, has_same_view=False), verdict)

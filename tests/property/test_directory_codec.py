@@ -165,6 +165,8 @@ def test_an_answer_is_cut_to_what_fits(answer: Answer, max_bytes: int) -> None:
     for cut, whole in zip(decoded.answers, answer.answers, strict=False):
         assert whole.holders[: len(cut.holders)] == cut.holders
         assert cut.digest == whole.digest
+        # One that is known must not come out as nobody.
+        assert cut.is_nobody == whole.is_nobody
 
 
 @given(st.one_of(digests, tags))
