@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
@@ -22,10 +22,12 @@ class ImageRecord:
     updated_at: float
     """Unix seconds, by the store's clock."""
 
-    @property
-    def tag(self) -> TagName | None:
-        """The tag that the name is, or None: the CRI plugin also names images by digest and by id."""
-        return tag_of(self.name)
+    tag: TagName | None = field(init=False)
+    """The tag that the name is, or None: the CRI plugin also names images by digest and by id."""
+
+    def __post_init__(self) -> None:
+        """Read the tag once: records are made in threads and asked often on the loop."""
+        object.__setattr__(self, "tag", tag_of(self.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 import structlog
 import trio
@@ -27,12 +26,12 @@ from spegel_gossip.stores.files.disk import DiskWatch
 from spegel_gossip.stores.files.ingests import Ingests
 from spegel_gossip.stores.images import Images
 from spegel_gossip.stores.inventory import Inventory
-from spegel_gossip.stores.records import tag_of
+from spegel_gossip.stores.records import ImageRecord, tag_of
 
 log = structlog.get_logger(__name__)
 
-JUDGE_BURST = 64
-"""Images judged before the other tasks get a turn: some 3 ms."""
+BLOB_BURST = 256
+"""Blobs added or removed before the other tasks get a turn: some 2 ms."""
 
 COLLECTION_INTERVAL = 10.0
 """Seconds after an image was deleted until everything is compared: by then its content is collected,
@@ -173,27 +172,30 @@ class Follower:
         finally:
             self._removed_meanwhile = None
         self._disk.follow(result.root)
-        added = [digest for digest in result.added if digest not in removed_meanwhile]
-        await self._add({digest: result.added[digest] for digest in added})
-        for digest in result.removed:
+        for digest in removed_meanwhile:
+            result.added.pop(digest, None)
+        await self._add(result.added)
+        for number, digest in enumerate(result.removed, start=1):
             self._inventory.remove_blob(digest)
+            if number % BLOB_BURST == 0:
+                await trio.lowlevel.checkpoint()
         for digest in forgotten:
             self._ingests.settle(digest)
         names = [
             *self._images.compare(result.images),
-            *self._images.affected_by([*added, *result.removed]),
+            *self._images.affected_by([*result.added, *result.removed]),
             *self._images.unread(),
         ]
         await self._judge(service, names)
         metrics.RECONCILES.inc()
         metrics.RECONCILE_SECONDS.observe(trio.current_time() - started_at)
-        self._connected(result, corrections=len(added) + len(result.removed))
+        self._connected(result, corrections=len(result.added) + len(result.removed))
 
     async def _add(self, blobs: dict[Digest, int]) -> None:
         for number, (digest, size) in enumerate(blobs.items(), start=1):
             self._inventory.add_blob(digest, size)
             self._ingests.settle(digest)
-            if number % 1_000 == 0:
+            if number % BLOB_BURST == 0:
                 await trio.lowlevel.checkpoint()
 
     async def _check_blobs(self, service: ContainerdService, digests: dict[Digest, int]) -> None:
@@ -232,15 +234,10 @@ class Follower:
         await self._judge(service, [name, *self._images.affected_by(added)])
 
     async def _judge(self, service: ContainerdService, names: Iterable[str]) -> None:
-        remaining = iter(dict.fromkeys(names))
-        while batch := list(islice(remaining, JUDGE_BURST)):
-            unread = [name for name in batch if not self._images.judge(name)]
-            records = [record for name in unread if (record := self._images.record(name)) is not None]
-            if records:
-                await self._link.run(self._examiner.load, service, self._disk.root, records)
-                for record in records:
-                    self._images.judge(record.name)
-            await trio.lowlevel.checkpoint()
+        async def load(records: list[ImageRecord]) -> None:
+            await self._link.run(self._examiner.load, service, self._disk.root, records)
+
+        await self._images.judge_all(names, load)
 
     def _is_there(self, digest: Digest) -> bool:
         root = self._disk.root
