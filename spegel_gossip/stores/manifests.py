@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 
+from spegel_gossip.content import ContentNotFoundError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidManifestError
 from spegel_gossip.oci.manifest import Manifest, parse_manifest_untrusted
+from spegel_gossip.oci.wholeness import wholeness
 
 MAX_CACHED = 2_048
 """Parsed manifests kept, about 5 kB each; a node with 200 images needs 400."""
@@ -65,3 +67,18 @@ class ManifestCache:
         if isinstance(found, InvalidManifestError):
             raise found
         return found
+
+    def load(
+        self, roots: Iterable[Digest], *, is_held: Callable[[Digest], bool], read: Callable[[Digest], bytes]
+    ) -> None:
+        """Read the manifests of these images, as far as they are held and readable: for worker threads.
+
+        Raises:
+            ContentStoreUnavailableError: the store cannot be read.
+        """
+        for root in roots:
+            try:
+                wholeness(root, is_held=is_held, manifest=lambda digest: self.get(digest, read))
+            except (InvalidManifestError, ContentNotFoundError):
+                # The verdict on the loop, from the cache, comes to the same and says so.
+                continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import structlog
@@ -30,7 +29,7 @@ from spegel_gossip.stores.containerd.survey import Examiner, held_size
 from spegel_gossip.stores.files.content_root import ContentRoot
 from spegel_gossip.stores.files.disk import DiskNews, DiskWatch
 from spegel_gossip.stores.files.ingests import Ingests
-from spegel_gossip.stores.files.readers import FileReader, GrowingFile
+from spegel_gossip.stores.files.readers import BlobVanishedError, open_blob
 from spegel_gossip.stores.images import Images
 from spegel_gossip.stores.inventory import Inventory
 from spegel_gossip.stores.manifests import ManifestCache
@@ -62,6 +61,9 @@ class ContainerdStore:
                 on_watching=lambda: self._agenda.reconcile(after=0),
                 on_arrival=self._on_arrival,
                 on_removal=self._on_removal,
+                # Whether it is whole and ours, containerd tells by its list; and it writes no other files.
+                on_written_in_place=self._on_arrival,
+                on_file=lambda _name: None,
             ),
         )
         self._follower = Follower(
@@ -111,7 +113,15 @@ class ContainerdStore:
         size = await self.size(digest)
         root = self._disk.root
         if root is not None:
-            return self._open_file(root, digest, size)
+            try:
+                return open_blob(root, digest, size)
+            except BlobVanishedError as exc:
+                metrics.BLOBS_VANISHED.inc()
+                log.warning(
+                    "blob is listed by containerd but cannot be served", digest=str(digest), reason=exc.reason
+                )
+                self._follower.remove_blobs([digest])
+                raise
         if not self._link.is_up:
             raise ContentStoreUnavailableError(self.availability().reason)
         return ServiceReader(digest, size, self._read_through_service)
@@ -123,20 +133,7 @@ class ContainerdStore:
         if root is None:
             # Only the disk shows an ingest's bytes; the content service reads committed blobs.
             raise ContentNotFoundError(digest)
-        if digest not in self._inventory.partials:
-            # Opened within the last hundredths of a second.
-            self._ingests.scan(root)
-        ingest = self._ingests.find(digest)
-        try:
-            if ingest is not None:
-                return GrowingFile(root, digest, root.ingest_data(ingest.id), total=ingest.total)
-            if digest in self._inventory.partials:
-                return GrowingFile(root, digest, root.blob_path(digest), total=0)
-        except FileNotFoundError as exc:
-            raise ContentNotFoundError(digest) from exc
-        except OSError as exc:
-            raise ContentStoreUnavailableError(f"an ingest cannot be opened: {exc}") from exc
-        raise ContentNotFoundError(digest)
+        return self._ingests.open(root, digest)
 
     async def resolve(self, name: TagName) -> TagChanged:
         """Return what a tag names here, only while its whole image is here."""
@@ -169,30 +166,6 @@ class ContainerdStore:
         if size is None and not root.path.is_dir():
             raise ContentStoreUnavailableError(f"{root.path} is gone: mount the content root again")
         return size
-
-    def _open_file(self, root: ContentRoot, digest: Digest, size: int) -> FileReader:
-        try:
-            descriptor = root.open_blob(digest)
-        except FileNotFoundError as exc:
-            if not root.blobs.is_dir():
-                raise ContentStoreUnavailableError(
-                    f"{root.blobs} is gone: mount the content root again"
-                ) from exc
-            self._vanished(digest, "its file is gone")
-            raise ContentNotFoundError(digest) from exc
-        except OSError as exc:
-            raise ContentStoreUnavailableError(f"a blob cannot be opened: {exc}") from exc
-        actual = os.fstat(descriptor).st_size
-        if actual != size:
-            os.close(descriptor)
-            self._vanished(digest, f"its file has {actual} bytes instead of {size}")
-            raise ContentNotFoundError(digest)
-        return FileReader(descriptor, size)
-
-    def _vanished(self, digest: Digest, reason: str) -> None:
-        metrics.BLOBS_VANISHED.inc()
-        log.warning("blob is listed by containerd but cannot be served", digest=str(digest), reason=reason)
-        self._follower.remove_blobs([digest])
 
     async def _read_through_service(self, digest: Digest, offset: int, length: int) -> bytes | None:
         return await self._link.ask(lambda service: service.read(digest, offset, length))

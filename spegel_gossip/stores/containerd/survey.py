@@ -6,12 +6,11 @@ meanwhile, by single look-ups only; what they return is applied on the loop.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError
+from spegel_gossip.content import ContentNotFoundError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidManifestError
 from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
@@ -132,18 +131,11 @@ class Examiner:
         self, service: ContainerdService, root: ContentRoot | None, records: Iterable[ImageRecord]
     ) -> None:
         """Read the manifests of these images into the cache, as far as they are held and readable."""
-        for record in records:
-            try:
-                wholeness(
-                    record.target.digest,
-                    is_held=self._blobs.__contains__,
-                    manifest=lambda digest: self._manifests.get(
-                        digest, lambda digest: read_manifest(service, root, digest)
-                    ),
-                )
-            except (InvalidManifestError, ContentNotFoundError):
-                # The verdict on the loop, from the cache, comes to the same and says so.
-                continue
+        self._manifests.load(
+            (record.target.digest for record in records),
+            is_held=self._blobs.__contains__,
+            read=lambda digest: read_manifest(service, root, digest),
+        )
 
 
 def held_size(service: ContainerdService, root: ContentRoot | None, digest: Digest) -> int | None:
@@ -170,10 +162,4 @@ def read_manifest(service: ContainerdService, root: ContentRoot | None, digest: 
         if data is None:
             raise ContentNotFoundError(digest)
         return data
-    try:
-        with os.fdopen(root.open_blob(digest), "rb") as file:
-            return file.read(MAX_MANIFEST_BYTES + 1)
-    except FileNotFoundError as exc:
-        raise ContentNotFoundError(digest) from exc
-    except OSError as exc:
-        raise ContentStoreUnavailableError(f"{os.fspath(root.path)} cannot be read: {exc}") from exc
+    return root.read_manifest(digest)

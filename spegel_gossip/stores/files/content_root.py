@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidDigestError
+from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
 
 ALGORITHMS = ("sha256", "sha512")
 
@@ -58,6 +60,21 @@ class ContentRoot:
             OSError: it is not there, or cannot be opened.
         """
         return os.open(self.blob_path(digest), os.O_RDONLY | os.O_CLOEXEC)
+
+    def read_manifest(self, digest: Digest) -> bytes:
+        """Return a blob's bytes, at most one more than a manifest may have.
+
+        Raises:
+            ContentNotFoundError: it is not there.
+            ContentStoreUnavailableError: it cannot be read.
+        """
+        try:
+            with os.fdopen(self.open_blob(digest), "rb") as file:
+                return file.read(MAX_MANIFEST_BYTES + 1)
+        except FileNotFoundError as exc:
+            raise ContentNotFoundError(digest) from exc
+        except OSError as exc:
+            raise ContentStoreUnavailableError(f"{self.path} cannot be read: {exc}") from exc
 
     def digests(self) -> set[Digest]:
         """Return the digests of all files in `blobs/`, of every namespace."""

@@ -25,8 +25,10 @@ RESCAN_INTERVAL = 1.0
 """Seconds between looks at a root that is not there (yet), or that the kernel gives no watches for."""
 
 _DIRECTORY = Mask.CREATE | Mask.MOVED_TO | Mask.DELETE | Mask.MOVED_FROM
-_INGEST = _DIRECTORY | Mask.MODIFY | Mask.CLOSE_WRITE
+_FILES = _DIRECTORY | Mask.CLOSE_WRITE
+_INGEST = _FILES | Mask.MODIFY
 _GONE = Mask.DELETE | Mask.MOVED_FROM
+_DIRECTORIES = ("blobs", "ingest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,16 @@ class DiskNews:
     """From now on nothing is missed; what happened before must be compared."""
 
     on_arrival: Callable[[Digest], None]
-    """A file appeared in `blobs/`; whose it is, only containerd knows."""
+    """A file was moved into `blobs/` in one piece. In containerd's store, whose it is only containerd knows."""
 
     on_removal: Callable[[list[Digest]], None]
     """Files disappeared from `blobs/`."""
+
+    on_written_in_place: Callable[[Digest], None]
+    """A file in `blobs/` was begun or closed by a writer: nobody says that it is whole."""
+
+    on_file: Callable[[str], None]
+    """A file right beneath the root, by its name, came, went, or was written."""
 
 
 class DiskWatch:
@@ -115,8 +123,7 @@ class _Watches:
         self._root = root
         self._ingests = ingests
         self._news = news
-        self._top = inotify.watch(root.path, _DIRECTORY)
-        self._blobs_top = -1
+        self._top = inotify.watch(root.path, _FILES)
         self._ingests_top = -1
         self._algorithms: dict[int, str] = {}
         self._ids: dict[int, str] = {}
@@ -133,22 +140,22 @@ class _Watches:
     def _watch_all(self) -> None:
         # Each directory is watched before it is listed, so nothing falls in between;
         # what is seen twice is the same news.
-        self._ingests_top = self._watch_if_there(self._root.ingests)
+        self._ingests_top = self._watch_if_there(self._root.ingests, _DIRECTORY)
         for ingest_id in self._ingests.scan(self._root):
             self._watch_ingest(ingest_id)
-        self._blobs_top = self._watch_if_there(self._root.blobs)
+        self._watch_if_there(self._root.blobs, _DIRECTORY)
         for algorithm in ALGORITHMS:
             self._watch_blobs(algorithm)
         self._news.on_watching()
 
-    def _watch_if_there(self, path: Path) -> int:
+    def _watch_if_there(self, path: Path, mask: Mask) -> int:
         try:
-            return self._inotify.watch(path, _DIRECTORY)
+            return self._inotify.watch(path, mask)
         except FileNotFoundError:
             return -1
 
     def _watch_blobs(self, algorithm: str) -> None:
-        watch = self._watch_if_there(self._root.blobs / algorithm)
+        watch = self._watch_if_there(self._root.blobs / algorithm, _FILES)
         if watch >= 0:
             self._algorithms[watch] = algorithm
 
@@ -191,8 +198,10 @@ class _Watches:
             return
         if event.mask & _GONE:
             removed[digest] = None
-        else:
+        elif event.mask & Mask.MOVED_TO:
             self._news.on_arrival(digest)
+        else:
+            self._news.on_written_in_place(digest)
 
     def _handle_directory(self, event: FileEvent) -> None:
         is_gone = bool(event.mask & _GONE)
@@ -201,9 +210,11 @@ class _Watches:
                 self._ingests.end(self._root, event.name)
             else:
                 self._watch_ingest(event.name)
+        elif event.watch == self._top and event.name not in _DIRECTORIES:
+            self._news.on_file(event.name)
         elif not is_gone:
-            # blobs/, ingest/ or an algorithm's directory was made: the first pull of a fresh
-            # containerd. What lies in it already had no watch when it came.
+            # blobs/, ingest/ or an algorithm's directory was made: the first pull into a fresh
+            # store. What lies in it already had no watch when it came.
             self._watch_all()
             for digest in sorted(self._root.digests()):
-                self._news.on_arrival(digest)
+                self._news.on_written_in_place(digest)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spegel_gossip.content import PartialStatus
+from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError, PartialStatus
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.stores.files.content_root import ContentRoot
+from spegel_gossip.stores.files.readers import GrowingFile
 from spegel_gossip.stores.inventory import Inventory
 from spegel_gossip.stores.records import IngestRecord, digest_of_ref
 
@@ -50,6 +51,28 @@ class Ingests:
         """Return the ingest that is furthest with a blob."""
         candidates = [ingest for ingest in self._ingests.values() if ingest.digest == digest]
         return max(candidates, key=lambda ingest: (ingest.offset, ingest.id), default=None)
+
+    def open(self, root: ContentRoot, digest: Digest) -> GrowingFile:
+        """Open the growing file of a blob; while it is being committed, the file it has become.
+
+        Raises:
+            ContentNotFoundError: nothing of it arrives.
+            ContentStoreUnavailableError: the disk failed.
+        """
+        if digest not in self._inventory.partials:
+            # Opened within the last hundredths of a second.
+            self.scan(root)
+        ingest = self.find(digest)
+        try:
+            if ingest is not None:
+                return GrowingFile(root, digest, root.ingest_data(ingest.id), total=ingest.total)
+            if digest in self._inventory.partials:
+                return GrowingFile(root, digest, root.blob_path(digest), total=0)
+        except FileNotFoundError as exc:
+            raise ContentNotFoundError(digest) from exc
+        except OSError as exc:
+            raise ContentStoreUnavailableError(f"an ingest cannot be opened: {exc}") from exc
+        raise ContentNotFoundError(digest)
 
     def refresh(self, root: ContentRoot, ingest_id: str) -> None:
         """Look at one ingest again, or for the first time."""

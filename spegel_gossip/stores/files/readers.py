@@ -7,9 +7,18 @@ from pathlib import Path
 
 import trio
 
-from spegel_gossip.content import ContentStoreUnavailableError, PartialStatus
+from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError, PartialStatus
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.stores.files.content_root import ContentRoot
+
+
+class BlobVanishedError(ContentNotFoundError):
+    """A blob that should be held is not on disk as it should be: it is held no more."""
+
+    def __init__(self, digest: Digest, reason: str) -> None:
+        """Keep what was found instead."""
+        super().__init__(digest)
+        self.reason = reason
 
 
 class FileReader:
@@ -98,6 +107,33 @@ class GrowingFile:
             return os.path.samestat(self._blob_path.stat(), status)
         except FileNotFoundError:
             return False
+
+
+def open_blob(root: ContentRoot, digest: Digest, size: int) -> FileReader:
+    """Open a blob that is known to be held.
+
+    Args:
+        root: where it lies
+        digest: which it is
+        size: what its file must have, or it is not this blob
+
+    Raises:
+        BlobVanishedError: it is not there as it should be.
+        ContentStoreUnavailableError: the disk failed, or the whole store is gone.
+    """
+    try:
+        descriptor = root.open_blob(digest)
+    except FileNotFoundError as exc:
+        if not root.blobs.is_dir():
+            raise ContentStoreUnavailableError(f"{root.blobs} is gone: mount the content root again") from exc
+        raise BlobVanishedError(digest, "its file is gone") from exc
+    except OSError as exc:
+        raise ContentStoreUnavailableError(f"a blob cannot be opened: {exc}") from exc
+    actual = os.fstat(descriptor).st_size
+    if actual != size:
+        os.close(descriptor)
+        raise BlobVanishedError(digest, f"its file has {actual} bytes instead of {size}")
+    return FileReader(descriptor, size)
 
 
 def _close(reader: FileReader | GrowingFile) -> None:
