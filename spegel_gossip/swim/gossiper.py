@@ -84,7 +84,7 @@ class Gossiper:
         for _ in range(2 * count):
             if len(chosen) == min(count, table.n - 1):
                 break
-            name = self._view.gossip_order.next_member(table.is_live_other)
+            name = self._view.gossip_order.next_member()
             if name is None:
                 break
             chosen[name] = table[name]

@@ -76,8 +76,7 @@ class Entry:
 class MemberTable:
     """Entries by name, with the live others at hand for sampling.
 
-    Bounded: beyond `max_members` the ex-member that is gone longest makes room, and
-    if there is none the newcomer is refused.
+    Its owner sees to it that nobody enters when it is full.
     """
 
     def __init__(self, own: Claim, *, max_members: int) -> None:
@@ -129,14 +128,17 @@ class MemberTable:
         """Whether this is a live member other than ourselves."""
         return name in self._live_at
 
-    def put(self, claim: Claim, now: float) -> Entry | None:
-        """Make the table say what `claim` says; return the entry, None if the table is full."""
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another member."""
+        return len(self._entries) >= self._max_members
+
+    def put(self, claim: Claim, now: float) -> Entry:
+        """Make the table say what `claim` says; return the entry."""
         entry = self._entries.get(claim.name)
         member = Member(claim.record, claim.state, claim.incarnation)
         since_at = now if member.is_live else now - claim.age
         if entry is None:
-            if not self._make_room():
-                return None
             entry = Entry(member, since_at, self._best_address(claim.record), claim.accuser)
             self._entries[claim.name] = entry
         else:
@@ -169,14 +171,6 @@ class MemberTable:
             if _family(address) in self._families:
                 return address
         return record.addresses[0]
-
-    def _make_room(self) -> bool:
-        if len(self._entries) < self._max_members:
-            return True
-        if not self._ex:
-            return False
-        self.remove(min(self._ex, key=lambda name: self._entries[name].since_at))
-        return True
 
     def _index(self, entry: Entry) -> None:
         name = entry.name

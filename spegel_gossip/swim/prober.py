@@ -128,7 +128,7 @@ class Prober:
         # longer does not help a datagram, asking others sooner does (departure 6).
         self._round_at = now + self._config.probe_interval * self._view.health.multiplier
         self._probe = None
-        target = self._view.probe_order.next_member(self._view.table.is_live_other)
+        target = self._view.probe_order.next_member()
         if target is None:
             return
         self._counters.probes += 1

@@ -55,8 +55,8 @@ class View:
         self.name = record.name
         own = Claim(record, record.boot, MemberState.ALIVE)
         self.table = MemberTable(own, max_members=config.max_members)
-        self.probe_order = MemberOrder(rng=rng)
-        self.gossip_order = MemberOrder(rng=rng)
+        self.probe_order = MemberOrder(self.table.is_live_other, rng=rng)
+        self.gossip_order = MemberOrder(self.table.is_live_other, rng=rng)
         self.queue = DisseminationQueue(max_claim_bytes=config.max_datagram_bytes)
         self.health = LocalHealth(max_multiplier=config.max_local_health)
         self.own: Entry = self.table.own
@@ -78,13 +78,12 @@ class View:
         death. Deaths are no answer: they might kill one who is about to refute
         (departure 3).
         """
-        self._hear(claim, now, spread=True)
         held = self.table.get(claim.name)
-        is_accusation = claim.state in {MemberState.SUSPECT, MemberState.DEAD}
-        if not is_accusation or held is None or held.state is MemberState.DEAD:
-            return None
-        ours = held.claim(now)
-        return ours if supersedes(ours, claim) else None
+        if held is not None and supersedes(ours := held.claim(now), claim):
+            is_accusation = claim.state in {MemberState.SUSPECT, MemberState.DEAD}
+            return ours if is_accusation and held.state is not MemberState.DEAD else None
+        self._hear(claim, now, spread=True)
+        return None
 
     def hear_push_pull(self, claims: Sequence[Claim], peer: str, now: float) -> None:
         """Take in what a peer's table says.
@@ -108,8 +107,9 @@ class View:
         self._speak(replace(self.own.claim(now), state=MemberState.LEFT), now)
 
     def change_record(self, record: MemberRecord, now: float) -> None:
-        """Say something new about ourselves, at a higher incarnation."""
+        """Say something new about ourselves, at a higher incarnation; the boot stays as it is."""
         claim = self.own.claim(now)
+        record = replace(record, boot=claim.record.boot)
         self._speak(replace(claim, record=record, incarnation=claim.incarnation + 1), now)
 
     def introduce(self, now: float) -> None:
@@ -168,10 +168,10 @@ class View:
     def _accept(self, claim: Claim, entry: Entry | None, now: float) -> bool:
         old = None if entry is None else entry.member
         was_alone = self.table.n == 1
-        entry = self.table.put(claim, now)
-        if entry is None:
+        if entry is None and not self._make_room():
             self._counters.members_refused += 1
             return False
+        entry = self.table.put(claim, now)
         self._counters.claims_accepted += 1
         self._time_suspicion(claim, old, now)
         for event in _events(old, entry.member, claim.accuser):
@@ -183,6 +183,17 @@ class View:
                 self.introduce(now)
         elif self._reap_at is None:
             self._reap_at = now + REAP_INTERVAL
+        return True
+
+    def _make_room(self) -> bool:
+        """Forget the ex-member that is gone longest, if the table is full; return whether there is room."""
+        if not self.table.is_full:
+            return True
+        oldest = min(self.table.ex_members, key=lambda entry: entry.since_at, default=None)
+        if oldest is None:
+            return False
+        self.table.remove(oldest.name)
+        self.queue.discard(oldest.name)
         return True
 
     def _time_suspicion(self, claim: Claim, old: Member | None, now: float) -> None:
