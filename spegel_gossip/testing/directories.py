@@ -14,6 +14,7 @@ from typing import Final
 
 from spegel_gossip.directory.codec import decode_untrusted, encode
 from spegel_gossip.directory.engine import Directory, Outgoing, view_of
+from spegel_gossip.directory.inquiry import INQUIRY_TIMEOUT, Inquiry, Verdict, reading_order
 from spegel_gossip.directory.keys import PackedKey
 from spegel_gossip.directory.messages import Advertise, Answer, AskedFor, KeyAnswer, Question, QuestionKey
 from spegel_gossip.swim.names import name_hash
@@ -115,6 +116,36 @@ class SimDirectories:
         answer = decode_untrusted(reply or b"")
         assert isinstance(answer, Answer)  # noqa: S101 # a question is answered, or the engine is wrong
         return answer.answers[0]
+
+    def look_up(self, asker: str, key: PackedKey) -> Verdict:
+        """Return what an inquiry comes to whose packets take no time; the dead do not answer."""
+        engine = self.members[asker].engine
+        order = reading_order(engine.live_owners(key), asker)
+        inquiry = Inquiry((key,), order, self.now)
+        while owners := inquiry.owners_to_ask(self.now):
+            for owner in owners:
+                if owner not in self.members:
+                    inquiry.failed(owner)
+                    continue
+                _, body = engine.question((key,), AskedFor.READ)
+                reply = self.members[owner].engine.receive(body, asker, self.now, UNIX_MS)
+                answer = decode_untrusted(reply or b"")
+                assert isinstance(answer, Answer)  # noqa: S101 # as above
+                inquiry.answered(owner, {key: answer.answers[0]})
+        inquiry.handle_timer(self.now + INQUIRY_TIMEOUT)
+        return inquiry.outcome()[key][1]
+
+    def bury(self, name: str, other: str) -> None:
+        """Have one member hold another for dead, which it need not be."""
+        self.members[name].engine.member_gone(other, self.now)
+        self._drive(name)
+
+    def introduce_all(self) -> None:
+        """Have everybody hear, each in its time, that everybody lives."""
+        for member in self.members.values():
+            for other in self.members.values():
+                if other is not member:
+                    self._hear(member, other)
 
     def live_holders(self, key: PackedKey) -> set[str]:
         """Return who really has a key."""

@@ -4,9 +4,13 @@ import random
 
 import pytest
 
-from spegel_gossip.directory.keys import PackedKey, pack_key
+from spegel_gossip.directory.codec import encode
+from spegel_gossip.directory.inquiry import Verdict
+from spegel_gossip.directory.keys import PackedKey, pack_key, token_of
+from spegel_gossip.directory.messages import Advertise
+from spegel_gossip.directory.records import Record, RecordKind
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.testing.directories import SimDirectories
+from spegel_gossip.testing.directories import UNIX_MS, SimDirectories
 
 SETTLED = 120.0
 """Seconds after the last change by which everything is told and every grace is over."""
@@ -71,3 +75,138 @@ def test_at_rest_nothing_is_sent() -> None:
     packets = cluster.packets
     cluster.run_for(600.0)
     assert cluster.packets == packets
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    def run() -> list[object]:
+        rng = random.Random(5)
+        cluster = SimDirectories(seed=5, loss=0.3)
+        started = [f"node-{number}" for number in range(5)]
+        for name in started:
+            cluster.start(name)
+        for _ in range(30):
+            disturb(cluster, rng, [key(number) for number in range(10)], started)
+            cluster.run_for(0.5)
+        notes = {name: dict(member.notes) for name, member in cluster.members.items()}
+        return [cluster.packets, cluster.records_told, notes]
+
+    assert run() == run()
+
+
+def grown(size: int, *, seed: int, keys: int = 0) -> SimDirectories:
+    """Return a cluster at rest, every member holding as many keys of its own."""
+    cluster = SimDirectories(seed=seed)
+    for number in range(size):
+        cluster.start(f"node-{number}")
+        for own in range(keys):
+            cluster.put(f"node-{number}", key(number * keys + own))
+    cluster.run_for(SETTLED)
+    return cluster
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_join_moves_only_what_the_joiner_owns_now(seed: int) -> None:
+    cluster = grown(30, seed=seed, keys=40)
+    told, packets = cluster.records_told, cluster.packets
+    cluster.start("joiner")
+    cluster.run_for(SETTLED)
+    held = 30 * 40
+    # What falls to one of 31: three of each key's owners, by its share of the ring.
+    owned = sum("joiner" in cluster.members["node-0"].engine.owners(key(number)) for number in range(held))
+    assert cluster.records_told - told == owned
+    assert owned < 1.5 * held * 3 / 31
+    # One batch from each member to the joiner, one closing from it to each, all acknowledged.
+    assert cluster.packets - packets <= 4 * 30
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_death_moves_only_what_the_dead_owned(seed: int) -> None:
+    cluster = grown(30, seed=seed, keys=40)
+    alive = [key(number) for number in range(29 * 40)]
+    owned = sum("node-29" in cluster.members["node-0"].engine.owners(one) for one in alive)
+    own_shares = sum(
+        "node-29" in cluster.members["node-0"].engine.owners(key(number * 40 + own))
+        and f"node-{number}"
+        in cluster.members["node-0"]
+        .engine.ring.changed_to({f"node-{other}": "" for other in range(29)})
+        .preference_list(token_of(key(number * 40 + own)))
+        and f"node-{number}" not in cluster.members["node-0"].engine.owners(key(number * 40 + own))
+        for number in range(29)
+        for own in range(40)
+    )
+    told = cluster.records_told
+    cluster.stop("node-29")
+    cluster.run_for(SETTLED)
+    # One new owner for each key; where that is the holder itself, no packet carries it.
+    assert cluster.records_told - told == owned - own_shares
+    assert_owners_agree(cluster, alive)
+
+
+def test_a_suspicion_moves_nothing() -> None:
+    cluster = grown(8, seed=3, keys=10)
+    packets = cluster.packets
+    for name, member in cluster.members.items():
+        for other, about in cluster.members.items():
+            if name != other:  # suspected and refuted are both "lives", as the shell has it
+                member.engine.member_alive(other, about.boot, about.zone, cluster.now)
+    cluster.run_for(SETTLED)
+    assert cluster.packets == packets
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_halves_that_meet_again_know_all_within_a_minute(seed: int) -> None:
+    cluster = grown(12, seed=seed, keys=5)
+    left = {f"node-{number}" for number in range(6)}
+    cluster.cut = lambda source, target: (source in left) != (target in left)
+    for name, member in cluster.members.items():
+        for other in sorted(cluster.members):
+            if (name in left) != (other in left):
+                cluster.bury(name, other)
+        cluster.put(name, key(1_000))
+        assert member.engine.members.keys() == (left if name in left else cluster.members.keys() - left)
+    cluster.run_for(600.0)
+    for number in range(12):
+        cluster.put(f"node-{number}", key(2_000 + number))
+    cluster.run_for(10.0)
+    cluster.cut = lambda source, target: False
+    cluster.introduce_all()
+    cluster.run_for(60.0)
+    assert_owners_agree(cluster, [key(number) for number in [*range(60), 1_000, *range(2_000, 2_012)]])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_live_member_has_held_for_a_while_is_never_nobodys(seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = SimDirectories(seed=seed, loss=0.05)
+    stable = [f"stable-{number}" for number in range(5)]
+    for name in stable:
+        cluster.start(name)
+    held = [key(number) for number in range(20)]
+    for number, one in enumerate(held):
+        cluster.put(stable[number % 5], one)
+    cluster.run_for(60.0)
+    churned = [f"churned-{number}" for number in range(5)]
+    wrong = 0
+    for _ in range(150):
+        name = rng.choice(churned)
+        if name in cluster.members:
+            cluster.stop(name)
+        else:
+            cluster.start(name)
+        cluster.run_for(rng.uniform(0.5, 4.0))
+        for number, one in enumerate(held):
+            # Not the holder itself: owners do not name the asker.
+            asker = stable[(number + rng.randrange(1, 5)) % 5]
+            wrong += cluster.look_up(asker, one) is Verdict.NOBODY
+    assert wrong == 0
+
+
+def test_a_forged_withdrawal_is_found_and_mended_in_time() -> None:
+    cluster = grown(5, seed=1, keys=4)
+    owner = next(name for name in cluster.members["node-0"].engine.owners(key(0)) if name != "node-0")
+    boot = cluster.members["node-0"].boot
+    forged = Advertise(1, boot, 0, (Record(key(0), RecordKind.WITHDRAWN, 1_000),))
+    cluster.members[owner].engine.receive(encode(forged), "node-0", cluster.now, UNIX_MS)
+    assert cluster.holders(owner, key(0)) == set()
+    cluster.run_for(600.0)
+    assert cluster.holders(owner, key(0)) == {"node-0"}
