@@ -100,10 +100,14 @@ class SoloEngine:
         self.streams.extend(self.engine.streams_to_open())
         self.events.extend(self.engine.events())
 
-    def forget(self) -> None:
-        """Forget what came out so far, and let what is to be gossiped run dry."""
+    def run_dry(self) -> None:
+        """Let time pass until all that is to be gossiped was sent."""
         while self.engine.queue_length:
             self.run_until(self.now + self.config.gossip_interval)
+
+    def forget(self) -> None:
+        """Let gossip run dry, and forget what came out so far."""
+        self.run_dry()
         self.sent, self.datagrams, self.streams, self.events = [], [], [], []
 
     def messages_to(self, target: str, kind: type[T]) -> list[T]:

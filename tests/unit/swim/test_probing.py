@@ -197,8 +197,7 @@ def test_whatever_goes_to_a_suspect_tells_it_so_before_any_other_news() -> None:
     solo = SoloEngine(*OTHERS)
     suspect = make_claim("n1", MemberState.SUSPECT, accuser="n7")
     solo.hear("n7", suspect)
-    while solo.engine.queue_length:
-        solo.run_until(solo.now + 0.2)
+    solo.run_dry()
     solo.hear("n8", make_claim("n20"), make_claim("n21"))
     solo.sent.clear()
     solo.hear("n1", Ping(1, BOOT))
@@ -210,8 +209,7 @@ def test_whatever_goes_to_a_suspect_tells_it_so_before_any_other_news() -> None:
 def test_without_the_buddy_system_the_order_is_the_ordinary_one() -> None:
     solo = SoloEngine(*OTHERS, config=SwimConfig(has_buddy_system=False))
     solo.hear("n7", make_claim("n1", MemberState.SUSPECT, accuser="n7"))
-    while solo.engine.queue_length:
-        solo.run_until(solo.now + 0.2)
+    solo.run_dry()
     solo.sent.clear()
     solo.hear("n1", Ping(1, BOOT))
     assert [sent.message for sent in solo.sent] == [Ack(1, BOOT)]
