@@ -149,8 +149,8 @@ class Exchanges:
             raise DecodeError("bucket hashes where claims belong")
         if not exchange.peer:
             self._reached(exchange, message.name, now)
-        if message.name == self._view.name:
-            return None
+        # Also if it bears our own name: ourselves we tell nothing new, and another process
+        # under that name must hear of us, or nobody would show the conflict (departure 2).
         count = max(1, message.bucket_count)
         self._view.hear_push_pull(message.claims, message.name, now)
         theirs = {claim.name: claim for claim in message.claims}

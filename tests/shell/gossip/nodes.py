@@ -110,6 +110,7 @@ class Nodes:
         config: SwimConfig = FAST,
         seed_hosts: Sequence[str] = (),
         is_deaf: bool = False,
+        directory: str = "",
     ) -> Node:
         """Start a node.
 
@@ -122,10 +123,11 @@ class Nodes:
             config: the protocol's numbers
             seed_hosts: addresses of its own that are seeds too
             is_deaf: datagrams do not reach it
+            directory: where its state is kept; its name's if empty
         """
         self._made += 1
         sockets = open_peer_sockets("::", port)
-        state_dir = self._state_dir / name
+        state_dir = self._state_dir / (directory or name)
         state_dir.mkdir(exist_ok=True)
         memory = MemberMemory(state_dir)
         address = Address("127.0.0.1", sockets.port)

@@ -104,6 +104,16 @@ async def test_strangers_stay_strangers_and_do_no_harm(nodes: Nodes, theirs: dic
     assert b.live() == {"a", "b"}
 
 
+async def test_two_processes_with_one_name_are_noticed(nodes: Nodes) -> None:
+    first = await nodes.start("a")
+    second = await nodes.start("a", [first.address], directory="another machine")
+
+    await first.until(lambda: bool(first.gossip.conflicts))
+
+    assert [conflict.address for conflict in first.gossip.conflicts] == [second.address]
+    assert first.gossip.own.record.addresses == (first.address,)
+
+
 async def test_a_seed_that_comes_later_is_found(nodes: Nodes, unused_port: int) -> None:
     b = await nodes.start("b", [Address("127.0.0.1", unused_port)])
     a = await nodes.start("a", port=unused_port)
