@@ -25,11 +25,11 @@ from spegel_gossip.wire.server import PeerServer
 from spegel_gossip.wire.sockets import open_peer_sockets
 
 FAST = SwimConfig(
-    probe_interval=0.05,
-    probe_timeout=0.02,
+    probe_interval=0.1,
+    probe_timeout=0.05,
     gossip_interval=0.01,
     push_pull_interval=1.0,
-    suspicion_alpha=2.0,
+    suspicion_alpha=4.0,
     suspicion_beta=1.0,
 )
 PATIENCE = 10.0
