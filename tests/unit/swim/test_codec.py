@@ -166,6 +166,11 @@ def test_malformed_push_pull_bodies_are_refused(body: bytes) -> None:
         codec.decode_push_pull_untrusted(body)
 
 
+def test_a_push_pull_body_beyond_the_limit_is_not_even_parsed() -> None:
+    with pytest.raises(DecodeError, match="bytes"):
+        codec.decode_push_pull_untrusted(bytes(codec.MAX_PUSH_PULL_BYTES + 1))
+
+
 def test_our_own_record_is_checked_before_anybody_else_refuses_it() -> None:
     codec.check_record(RECORD)
     with pytest.raises(ConfigError, match="cannot be sent"):

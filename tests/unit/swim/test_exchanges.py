@@ -129,6 +129,30 @@ def test_seeds_are_bounded() -> None:
     assert len(tried) == 4
 
 
+def test_seeds_of_which_nothing_is_heard_make_room_for_the_others() -> None:
+    solo = SoloEngine()
+    solo.start()
+    solo.engine.join([address_of(f"n{number}") for number in range(1, 8)], solo.now)
+    solo.run_until(solo.now + 59.0)
+    assert len(solo.streams) == 3
+    solo.run_until(solo.now + 2.0)
+    assert len(solo.streams) == 6
+
+
+def test_a_seed_that_fails_while_we_have_company_is_left_to_the_next_look() -> None:
+    solo = SoloEngine("n1", config=SwimConfig(probe_interval=1e6, push_pull_interval=1e6))
+    solo.start()
+    solo.engine.join([address_of("n9")], solo.now)
+    solo.drain()
+    exchange = solo.streams.pop()
+    assert isinstance(exchange, PushPull)
+    solo.engine.push_pull_failed(exchange, solo.now)
+    solo.engine.push_pull_failed(exchange, solo.now)
+    solo.run_until(solo.now + 100.0)
+    assert solo.streams == []
+    assert solo.engine.counters.push_pulls_failed == 1
+
+
 def test_our_own_address_and_those_of_live_members_are_not_tried() -> None:
     solo = SoloEngine("n1")
     solo.start()

@@ -305,6 +305,28 @@ def test_three_members_get_each_gossip_round() -> None:
     assert [sent.at - heard_at for sent in solo.sent] == pytest.approx([0.2] * 3)
 
 
+def test_who_died_just_now_gets_gossip_for_half_a_minute_so_that_it_can_refute() -> None:
+    def targets_of_gossip(after: float) -> set[str]:
+        solo = SoloEngine("n1", "n2")
+        solo.hear("n1", make_claim("n2", MemberState.DEAD))
+        solo.run_until(solo.now + after)
+        solo.sent.clear()
+        for number in range(20, 30):
+            solo.hear("n1", make_claim(f"n{number}", MemberState.LEFT))
+            solo.run_dry()
+        return {sent.target for sent in solo.sent}
+
+    assert targets_of_gossip(3.0) == {"n1", "n2"}
+    assert targets_of_gossip(31.0) == {"n1"}
+
+
+def test_a_member_of_the_other_family_only_is_sent_to_there() -> None:
+    there = Address("fd00::1", 5)
+    solo = SoloEngine()
+    solo.push_pull("n1", [make_claim("n1", record=MemberRecord("n1", BOOT, (there,)))])
+    assert solo.engine.details(0.0)[1].address == there
+
+
 def test_our_own_datagrams_are_not_heard() -> None:
     solo = SoloEngine("n1")
     solo.hear("n0", make_claim("n0", MemberState.DEAD, record=make_record("n0")))
