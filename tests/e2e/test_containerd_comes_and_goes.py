@@ -59,6 +59,16 @@ def moved(node: Node) -> Iterator[None]:
         node.containerd.start()
 
 
+def wait_connected(node: Node, *, expected: bool) -> None:
+    wait_until(
+        lambda: node.admin("/status")["store"]["connected"] is expected,
+        what=f"node {node.name} to {'find' if expected else 'miss'} containerd",
+        timeout=FOUND_AGAIN_TIMEOUT,
+        logs=[node.log],
+        still_possible=node.process.is_running,
+    )
+
+
 OUTAGES: list[Callable[[Node], AbstractContextManager[None]]] = [stopped, killed, forbidden, moved]
 
 
@@ -76,18 +86,15 @@ def test_a_node_serves_from_disk_while_containerd_is_away_and_finds_it_again(
     lab.registry.stop()
 
     with outage(a):
-        a.wait_explained("containerd")
-        assert a.is_ready()
+        wait_connected(a, expected=False)
+        status, body = a.readiness()
+        assert status == 200
+        assert "containerd" in " ".join(body["reasons"])
         b.containerd.pull(reference)
         assert b.containerd.wrong_digests(image.digests) == []
         assert a.process.is_running()
 
-    wait_until(
-        lambda: a.admin("/status")["store"]["connected"],
-        what="node a to find containerd again",
-        timeout=FOUND_AGAIN_TIMEOUT,
-        logs=[a.log],
-    )
+    wait_connected(a, expected=True)
     assert a.is_ready()
     # And it follows what happens there as before.
     lab.registry.start()
@@ -107,10 +114,11 @@ def test_a_node_starts_before_its_containerd(lab: Lab) -> None:
     a.containerd.pull(reference)
     a.containerd.kill()
     lab.start_nodes(nodes=[a, b])
-    a.wait_explained("containerd")
-    assert a.process.is_running()
+    wait_connected(a, expected=False)
+    assert "containerd" in " ".join(a.readiness()[1]["reasons"])
 
     a.containerd.start()
+    wait_connected(a, expected=True)
     b.wait_holders(reference, "a")
     lab.registry.stop()
     b.containerd.pull(reference)

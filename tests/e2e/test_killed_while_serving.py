@@ -10,12 +10,20 @@ from lab.cluster import Lab
 from lab.node import Node
 from lab.process import Process, wait_until
 
-LAYER_SIZE = 96 * images.MIB
+LAYER_SIZE = 64 * images.MIB
 MEGABITS = 200.0
-"""At which the layer takes four seconds, so that there is a middle."""
+"""At which the layer takes three seconds, so that there is a middle."""
 
 MIDDLE = 8 * images.MIB
 PULL_TIMEOUT = 60.0
+
+
+def hold(reference: str, holders: list[Node], asker: Node) -> None:
+    for node in holders:
+        node.containerd.pull(reference)
+        asker.wait_holders(reference, node.name)
+    # Every owner knows them all, whichever the asker turns to.
+    asker.wait_settled()
 
 
 def begin_slow_pull(lab: Lab, node: Node, reference: str) -> Process:
@@ -46,9 +54,7 @@ def test_the_other_holder_goes_on_where_the_killed_one_stopped(lab: Lab) -> None
     image = images.image(61, [LAYER_SIZE])
     reference = lab.registry.push(image, "team/two-holders", "v1")
     lab.start_nodes()
-    for node in (a, b):
-        node.containerd.pull(reference)
-        c.wait_holders(reference, node.name)
+    hold(reference, [a, b], c)
     lab.registry.stop()
 
     pull = begin_slow_pull(lab, c, reference)
@@ -63,9 +69,7 @@ def test_the_other_holder_goes_on_where_a_layer_was_cut_short_on_disk(lab: Lab) 
     image = images.image(64, [LAYER_SIZE])
     reference = lab.registry.push(image, "team/cut", "v1")
     lab.start_nodes()
-    for node in (a, b):
-        node.containerd.pull(reference)
-        c.wait_holders(reference, node.name)
+    hold(reference, [a, b], c)
     lab.registry.stop()
 
     pull = begin_slow_pull(lab, c, reference)
@@ -81,9 +85,7 @@ def test_a_layer_that_is_gone_from_one_holder_comes_from_the_other(lab: Lab, los
     image = images.image(65 + loser, [200_000])
     reference = lab.registry.push(image, f"team/gone{loser}", "v1")
     lab.start_nodes()
-    for node in (a, b):
-        node.containerd.pull(reference)
-        c.wait_holders(reference, node.name)
+    hold(reference, [a, b], c)
     lab.registry.stop()
     lab.nodes[loser].containerd.blob_path(image.blobs[1].digest).unlink()
 
@@ -97,8 +99,7 @@ def test_the_registry_goes_on_where_the_only_holder_stopped(lab: Lab) -> None:
     image = images.image(62, [LAYER_SIZE])
     reference = lab.registry.push(image, "team/one-holder", "v1")
     lab.start_nodes(nodes=[a, b])
-    a.containerd.pull(reference)
-    b.wait_holders(reference, "a")
+    hold(reference, [a], b)
     lab.registry.forget()
 
     pull = begin_slow_pull(lab, b, reference)
@@ -116,8 +117,7 @@ def test_the_next_node_pulls_from_one_that_was_interrupted(lab: Lab) -> None:
     image = images.image(63, [LAYER_SIZE])
     reference = lab.registry.push(image, "team/interrupted", "v1")
     lab.start_nodes()
-    a.containerd.pull(reference)
-    b.wait_holders(reference, "a")
+    hold(reference, [a], b)
 
     pull = begin_slow_pull(lab, b, reference)
     b.kill()

@@ -43,7 +43,7 @@ def test_layers_shared_with_another_image_come_from_the_neighbour(running_lab: L
 def test_a_pull_of_what_nobody_has_fails_fast_while_the_registry_is_stopped(running_lab: Lab) -> None:
     (a, *_) = running_lab.nodes
     running_lab.registry.stop()
-    with pytest.raises(CommandError, match="connection refused"):
+    with pytest.raises(CommandError):
         a.containerd.pull("registry.lab/team/nowhere:v1", timeout=15.0)
     status, body = a.mirror("/v2/team/nowhere/manifests/v1?ns=registry.lab")
     assert status == 404

@@ -26,6 +26,9 @@ CONVERGED_TIMEOUT = 30.0
 EXPLAINED_TIMEOUT = 15.0
 ADMIN_TIMEOUT = 10.0
 
+SOME_KEY = f"sha256:{0:064x}"
+"""Up to three nodes own every key, so any will do to ask about its owners."""
+
 PROGRAM = Path(sys.executable).with_name("spegel-gossip")
 """The installed console script beside the interpreter that runs the tests."""
 
@@ -217,6 +220,16 @@ class Node:
         return wait_until(
             lambda: set(names) <= set(self.holders(reference)),
             what=f"node {self.name} to find {', '.join(names)} as holders of {reference}",
+            timeout=timeout,
+            logs=[self.log],
+            still_possible=self.process.is_running,
+        )
+
+    def wait_settled(self, timeout: float = CONVERGED_TIMEOUT) -> float:
+        """Wait until the owners of this node's records have been told of all there was when it joined."""
+        return wait_until(
+            lambda: not any(one["young"] for one in self.admin("/ring", key=SOME_KEY)["key"]["owners"]),
+            what=f"the owners that node {self.name} asks to be young no longer",
             timeout=timeout,
             logs=[self.log],
             still_possible=self.process.is_running,
