@@ -60,6 +60,7 @@ class Parts:
     config: NodeConfig
     listeners: Listeners
     store: ContainerdStore
+    credentials: Credentials
     datagrams: Datagrams
     peer_server: PeerServer
     peer_client: PeerClient
@@ -148,6 +149,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         config=config,
         listeners=listeners,
         store=store,
+        credentials=credentials,
         datagrams=datagrams,
         peer_server=peer_server,
         peer_client=peer_client,

@@ -15,9 +15,11 @@ from spegel_gossip.hosts.files import HostsConfig
 from spegel_gossip.hosts.keeper import run_hosts
 from spegel_gossip.node.assembly import Parts, build
 from spegel_gossip.node.snapshots import Snapshots
+from spegel_gossip.splice.lateness import run_lateness_probe
 from spegel_gossip.splice.serving import ServerConfig, serve
 from spegel_gossip.status.app import create_status_app
 from spegel_gossip.version import __version__
+from spegel_gossip.wire.reload import run_keyring_reload
 
 log = structlog.get_logger(__name__)
 
@@ -63,11 +65,14 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
     )
     # First what can fail on the operator's account, then what others are told of.
     await nursery.start(admin.run)
+    nursery.start_soon(run_lateness_probe)
     nursery.start_soon(parts.store.run, parts.lookup.on_content)
     await nursery.start(parts.datagrams.run)
     await nursery.start(parts.peer_server.run)
     await nursery.start(parts.lookup.run)
     await nursery.start(parts.gossip.run)
+    if config.cluster_key_file is not None:
+        nursery.start_soon(run_keyring_reload, config.cluster_key_file, parts.credentials)
     status_app = create_status_app(health=parts.readiness.check, snapshots=snapshots)
     for app, listener in (
         (parts.registry_app, parts.listeners.registry),
@@ -100,5 +105,6 @@ async def _wind_up(parts: Parts, everything: trio.CancelScope) -> None:
     parts.readiness.stopping()
     await parts.gossip.leave()
     with trio.move_on_after(DRAIN_TIMEOUT):
+        await parts.peer_server.drain()
         await parts.pump.wait_idle()
     everything.cancel()
