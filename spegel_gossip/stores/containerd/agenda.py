@@ -14,7 +14,7 @@ MAX_PENDING = 4_096
 DEBOUNCE_INTERVAL = 0.01
 """Seconds that news waits for its like, so that twenty layers are one trip to containerd."""
 
-RETRIES = 9
+RETRIES = 8
 """Looks at a blob that is on disk and not yet listed, each twice as late as the one before: 5 s in all.
 containerd renames the file first and then waits for its database's fsync, slow on a busy disk. What
 is not listed by then belongs to another namespace."""

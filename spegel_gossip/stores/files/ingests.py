@@ -62,16 +62,24 @@ class Ingests:
         if digest not in self._inventory.partials:
             # Opened within the last hundredths of a second.
             self.scan(root)
-        ingest = self.find(digest)
         try:
-            if ingest is not None:
-                return GrowingFile(root, digest, root.ingest_data(ingest.id), total=ingest.total)
-            if digest in self._inventory.partials:
-                return GrowingFile(root, digest, root.blob_path(digest), total=0)
+            try:
+                return self._open_known(root, digest)
+            except FileNotFoundError:
+                # Committed or aborted since it was last looked at.
+                self.scan(root)
+                return self._open_known(root, digest)
         except FileNotFoundError as exc:
             raise ContentNotFoundError(digest) from exc
         except OSError as exc:
             raise ContentStoreUnavailableError(f"an ingest cannot be opened: {exc}") from exc
+
+    def _open_known(self, root: ContentRoot, digest: Digest) -> GrowingFile:
+        ingest = self.find(digest)
+        if ingest is not None:
+            return GrowingFile(root, digest, root.ingest_data(ingest.id), total=ingest.total)
+        if digest in self._inventory.partials:
+            return GrowingFile(root, digest, root.blob_path(digest), total=0)
         raise ContentNotFoundError(digest)
 
     def refresh(self, root: ContentRoot, ingest_id: str) -> None:

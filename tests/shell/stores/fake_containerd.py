@@ -44,6 +44,7 @@ class FakeContainerd:
         self.listed: dict[str, int] = {}
         self.images: dict[str, Any] = {}
         self.exported_root = str(self.content)
+        self.namespaces = ["k8s.io"]
         self.infos = 0
         self.answers = threading.Event()
         self.answers.set()
@@ -58,7 +59,7 @@ class FakeContainerd:
         images_pb2_grpc.add_ImagesServicer_to_server(_Images(self), self._server)
         events_pb2_grpc.add_EventsServicer_to_server(handlers, self._server)
         introspection_pb2_grpc.add_IntrospectionServicer_to_server(handlers, self._server)
-        namespaces_pb2_grpc.add_NamespacesServicer_to_server(_Namespaces(), self._server)
+        namespaces_pb2_grpc.add_NamespacesServicer_to_server(_Namespaces(self), self._server)
         version_pb2_grpc.add_VersionServicer_to_server(handlers, self._server)
         self._server.add_insecure_port(f"unix:{self.socket}")
         self._server.start()
@@ -66,7 +67,8 @@ class FakeContainerd:
     def stop(self) -> None:
         self.answers.set()
         self._events.put(None)
-        self._server.stop(0).wait()
+        if self._server is not None:
+            self._server.stop(0).wait()
 
     def count_info(self) -> None:
         with self._asked:
@@ -153,5 +155,10 @@ class _Images(images_pb2_grpc.ImagesServicer):  # type: ignore[misc]  # generate
 
 
 class _Namespaces(namespaces_pb2_grpc.NamespacesServicer):  # type: ignore[misc]  # generated, untyped
+    def __init__(self, fake: FakeContainerd) -> None:
+        self._fake = fake
+
     def List(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802  # gRPC's
-        return namespaces_pb2.ListNamespacesResponse(namespaces=[namespaces_pb2.Namespace(name="k8s.io")])
+        return namespaces_pb2.ListNamespacesResponse(
+            namespaces=[namespaces_pb2.Namespace(name=one) for one in self._fake.namespaces]
+        )

@@ -18,6 +18,7 @@ from spegel_gossip.stores.containerd.store import ContainerdStore
 NAME = "registry.test/app:v1"
 TAG = TagName.parse(NAME)
 MANY = 10_000
+QUEUE_LIMIT = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
 
 @dataclass
@@ -188,3 +189,38 @@ async def test_ten_thousand_blobs_do_not_stall_the_loop(table: Table) -> None:
     # 10 ms on a slow core; a listing applied in one go takes 150. CPU time of this thread: neither
     # the other threads nor the other programs of a busy machine count.
     assert turns.cpu_seconds < 0.04
+
+
+async def test_news_that_the_kernel_dropped_is_made_up_for(table: Table) -> None:
+    directory = table.containerd.content / "blobs" / "sha256"
+    await table.follow()
+    source = table.containerd.add_file(b"source")
+    # In one turn of the loop, so that nobody reads the queue.
+    for number in range(QUEUE_LIMIT + 10):
+        (directory / f"stray-{number % 100}").hardlink_to(directory / source.hex)
+        (directory / f"stray-{number % 100}").unlink()
+    last = table.containerd.add_blob(b"the last one")
+
+    await table.witness.until(lambda: last in table.witness.blobs)
+
+
+async def test_a_first_pull_makes_the_directories_and_is_seen(table: Table) -> None:
+    shutil.rmtree(table.containerd.content / "blobs")
+    (table.containerd.content / "ingest").rmdir()
+    await table.follow()
+
+    (table.containerd.content / "blobs" / "sha256").mkdir(parents=True)
+    first = table.containerd.add_blob(b"first")
+
+    await table.witness.until(lambda: first in table.witness.blobs)
+
+
+async def test_a_namespace_that_does_not_exist_is_named_with_the_remedy(table: Table) -> None:
+    table.containerd.namespaces = ["moby"]
+
+    await table.follow()
+
+    reason = table.store.availability().reason
+    assert "'k8s.io'" in reason
+    assert "moby" in reason
+    assert "--containerd-namespace" in reason
