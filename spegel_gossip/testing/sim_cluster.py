@@ -63,6 +63,7 @@ class SimCluster:
         """Sees (source, datagram) of all that is sent."""
         self.nodes: dict[str, SimNode] = {}
         self._by_address: dict[Address, SimNode] = {}
+        self._addresses = 0
         for index in range(n):
             self.add(f"n{index}")
 
@@ -71,19 +72,26 @@ class SimCluster:
         """The simulated time in seconds."""
         return self.network.now
 
-    def add(self, name: str, *, seeds: Sequence[str] = ("n0",)) -> SimNode:
+    def add(self, name: str, *, seeds: Sequence[str] = ("n0",), address: Address | None = None) -> SimNode:
         """Start another node that knows the addresses of `seeds`, not their names."""
-        number = len(self.nodes)
-        address = Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT)
-        node = SimNode(name, address, self._engine(name, address))
+        node = self._place(name, address or self._new_address())
         self.nodes[name] = node
-        self._by_address[address] = node
         self._begin(node, seeds)
         return node
 
-    def restart(self, name: str, *, seeds: Sequence[str] = ("n0", "n1")) -> None:
-        """Start a node again under its name and address, in a new life."""
+    def twin(self, name: str, *, seeds: Sequence[str] = ("n0",)) -> SimNode:
+        """Start a second process under the name of a node that goes on; `nodes` shows the first."""
+        node = self._place(name, self._new_address())
+        self._begin(node, seeds)
+        return node
+
+    def restart(self, name: str, *, seeds: Sequence[str] = ("n0", "n1"), moved: bool = False) -> None:
+        """Start a node again under its name, in a new life, at its old address or a new one."""
         node = self.nodes[name]
+        if moved:
+            del self._by_address[node.address]
+            node.address = self._new_address()
+            self._by_address[node.address] = node
         node.engine = self._engine(name, node.address)
         node.is_running, node.is_paused, node.timer_at = True, False, None
         node.inbox.clear()
@@ -160,6 +168,15 @@ class SimCluster:
         return [
             (at, name, _subject(event)) for at, name, event in self.log if type(event) is kind and at >= since
         ]
+
+    def _place(self, name: str, address: Address) -> SimNode:
+        node = SimNode(name, address, self._engine(name, address))
+        self._by_address[address] = node
+        return node
+
+    def _new_address(self) -> Address:
+        number, self._addresses = self._addresses, self._addresses + 1
+        return Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT)
 
     def _engine(self, name: str, address: Address) -> Swim:
         boot = EPOCH_MS + int(self.now * 1000)

@@ -1,5 +1,8 @@
+import random
+
 import pytest
 
+from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.events import (
     MemberDied,
@@ -7,6 +10,7 @@ from spegel_gossip.swim.events import (
     MemberLeft,
     MemberRefuted,
     MemberSuspected,
+    NameConflicted,
     UdpBlocked,
 )
 from spegel_gossip.swim.member import MemberState
@@ -54,8 +58,7 @@ def test_a_death_is_known_to_all_in_bounded_time(n: int, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_false_suspicion_is_refuted(seed: int) -> None:
-    cluster = settled(8, seed)
-    # n1 alone cannot reach n5, nobody may help: the others can.
+    # n1 alone cannot reach n5, and asks nobody to help.
     config = SwimConfig(indirect_probes=0)
     cluster = settled(8, seed, config=config)
     cluster.network.drop = lambda source, target: {source, target} == {"n1", "n5"}
@@ -163,3 +166,62 @@ def test_a_churn_of_many_names_leaves_a_consistent_table(seed: int) -> None:
             cluster.stop(f"x{number}")
     cluster.settle(within=60.0)
     assert cluster.alive_seen_by("n0") == {"n0", "n1", "n2", "n3"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_pod_that_returns_elsewhere_supersedes_itself_and_its_old_address_gets_no_traffic(
+    seed: int,
+) -> None:
+    cluster = settled(8, seed)
+    old = cluster.nodes["n3"].address
+    cluster.stop("n3")
+    cluster.run_for(1.0)
+    cluster.restart("n3", moved=True)
+    cluster.settle()
+    sent_to: list[Address] = []
+    cluster.on_datagram = lambda _source, datagram: sent_to.append(datagram.to)
+    cluster.run_for(40.0)
+    assert cluster.nodes["n3"].address in sent_to
+    assert old not in sent_to
+    assert cluster.events_of(NameConflicted) == []
+    assert cluster.events_of(MemberDied) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_address_that_another_member_takes_over_answers_under_its_own_name_only(seed: int) -> None:
+    # Pods' addresses are reused; two clusters have become one that way (mimir#6187).
+    cluster = settled(5, seed)
+    old = cluster.nodes["n3"].address
+    cluster.stop("n3")
+    cluster.add("heir", seeds=("n1",), address=old)
+    cluster.run_until_true(
+        lambda: all(
+            cluster.state_of("n3", seen_by=name) is MemberState.DEAD for name in ("n0", "n1", "n2", "n4")
+        ),
+        within=60.0,
+    )
+    assert "heir" in cluster.alive_seen_by("n0")
+    assert not any(member == "heir" for _, _, member in cluster.events_of(MemberDied))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_processes_under_one_name_are_shown_and_the_others_are_not_disturbed(seed: int) -> None:
+    cluster = settled(5, seed)
+    cluster.run_for(5.0)
+    first = cluster.nodes["n3"]
+    twin = cluster.twin("n3")
+    cluster.run_for(60.0)
+    shown = [name for _, name, _ in cluster.events_of(NameConflicted)]
+    assert shown == ["n3"]
+    assert first.engine.conflicts or twin.engine.conflicts
+    assert {member for _, _, member in cluster.events_of(MemberDied)} <= {"n3"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_member_whose_sends_are_mostly_lost_takes_nobody_with_it(seed: int) -> None:
+    # Rapid (ATC'18), figure 9: 80 % of what one member sends is lost.
+    cluster = settled(16, seed)
+    chance = random.Random(seed)
+    cluster.network.drop_datagrams = lambda source, _target: source == "n5" and chance.random() < 0.8
+    cluster.run_for(120.0)
+    assert {member for _, _, member in cluster.events_of(MemberDied)} <= {"n5"}
