@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from spegel_gossip.errors import ConfigError
 from spegel_gossip.swim.address import Address
@@ -31,7 +31,13 @@ def source_address(destination: str) -> str | None:
     return host
 
 
-def own_addresses(*, bound_host: str, port: int, seeds: Sequence[Address]) -> tuple[Address, ...]:
+def own_addresses(
+    *,
+    bound_host: str,
+    port: int,
+    seeds: Sequence[Address],
+    source_towards: Callable[[str], str | None] = source_address,
+) -> tuple[Address, ...]:
     """Return the addresses under which the other members can reach this node.
 
     A socket bound to one address has that one. Otherwise the routes to the seeds
@@ -42,6 +48,7 @@ def own_addresses(*, bound_host: str, port: int, seeds: Sequence[Address]) -> tu
         bound_host: the host of the peer listener; a wildcard binds every address
         port: the peer port
         seeds: the seed addresses known so far
+        source_towards: asks the routing table
 
     Raises:
         ConfigError: only loopback leads to the others, while the seeds are not on loopback.
@@ -49,7 +56,9 @@ def own_addresses(*, bound_host: str, port: int, seeds: Sequence[Address]) -> tu
     if not ipaddress.ip_address(bound_host).is_unspecified:
         return (Address.make(bound_host, port),)
     anywhere = [_ANYWHERE[socket.AF_INET]] + ([_ANYWHERE[socket.AF_INET6]] if ":" in bound_host else [])
-    found = _sources([seed.host for seed in seeds]) or _sources(anywhere)
+    found = _known(map(source_towards, [seed.host for seed in seeds])) or _known(
+        map(source_towards, anywhere)
+    )
     usable = [host for host in found if not ipaddress.ip_address(host).is_link_local]
     routable = [host for host in usable if not ipaddress.ip_address(host).is_loopback]
     if routable:
@@ -65,6 +74,6 @@ def own_addresses(*, bound_host: str, port: int, seeds: Sequence[Address]) -> tu
     return (Address.make(usable[0] if usable else "127.0.0.1", port),)
 
 
-def _sources(destinations: Sequence[str]) -> dict[str, None]:
-    """Return the source addresses towards the destinations, each once, in order."""
-    return dict.fromkeys(host for to in destinations if (host := source_address(to)) is not None)
+def _known(hosts: Iterable[str | None]) -> list[str]:
+    """Return what is not None, each once, in order."""
+    return list(dict.fromkeys(host for host in hosts if host is not None))
