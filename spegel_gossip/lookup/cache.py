@@ -1,4 +1,4 @@
-"""Answers that named holders, for a second: containerd asks for a blob more than once in a row.
+"""Answers that named holders, for a second: what was looked up ahead, and a HEAD's before its GET.
 
 "Nobody" is never kept: the next moment somebody has it.
 """

@@ -255,13 +255,17 @@ class Lookup:
         packed = pack_key(key)
         started_at = trio.current_time()
         cached = self._cache.get(packed, started_at)
+        if purpose is Purpose.FETCH:
+            # A kept answer serves one GET: a second within the second means that its holders failed.
+            self._cache.drop(packed)
         if cached is not None:
             metrics.LOOKUPS.labels(kind, "cached").inc()
             return cached
         owners = self._directory.live_owners(packed)
         order = owners if purpose is Purpose.FETCH else reading_order(owners, self._me.name)
         verdicts = await self._asker.inquire((packed,), order, _PURPOSES[purpose])
-        self._remember(verdicts)
+        if purpose is Purpose.READ:
+            self._remember(verdicts)
         answer, verdict = verdicts[packed]
         metrics.LOOKUPS.labels(kind, verdict.value).inc()
         metrics.LOOKUP_SECONDS.labels(verdict.value).observe(trio.current_time() - started_at)

@@ -236,6 +236,17 @@ async def test_a_holder_that_could_not_be_connected_is_skipped(nodes: Nodes) -> 
         await c.lookup.lookup(BLOB, Purpose.FETCH)
 
 
+async def test_after_one_get_the_owners_are_asked_again(nodes: Nodes) -> None:
+    a, b, c = await nodes.three()
+    await add(a, BLOB)
+    await until_advertised(a, (c,), BLOB)
+    assert names(await until(finding(c, BLOB))) == ["a"]  # kept for a second
+    await add(b, BLOB)
+    await until_advertised(b, (c,), BLOB)
+    assert names(await c.lookup.lookup(BLOB, Purpose.FETCH)) == ["a"]
+    assert names(await c.lookup.lookup(BLOB, Purpose.FETCH)) == ["a", "b"]
+
+
 async def test_holders_of_the_same_zone_come_first(nodes: Nodes) -> None:
     near, far, asker = [
         await nodes.make(name, zone=zone) for name, zone in (("near", "z1"), ("far", "z2"), ("asker", "z1"))
