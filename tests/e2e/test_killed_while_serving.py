@@ -10,9 +10,9 @@ from lab.cluster import Lab
 from lab.node import Node
 from lab.process import Process, wait_until
 
-LAYER_SIZE = 64 * images.MIB
+LAYER_SIZE = 48 * images.MIB
 MEGABITS = 200.0
-"""At which the layer takes three seconds, so that there is a middle."""
+"""At which the layer takes two seconds, so that there is a middle."""
 
 MIDDLE = 8 * images.MIB
 PULL_TIMEOUT = 60.0

@@ -23,7 +23,7 @@ def test_seeds_by_a_dns_name_that_nobody_resolves_hold_nothing_up(lab: Lab) -> N
     assert a.wait_ready() <= ALONE_READY_TIMEOUT
     b.start(unresolved, seeds=[a.address])
     b.wait_ready()
-    b.wait_members("a", "b")
+    b.wait_members("a", "b", timeout=ALONE_READY_TIMEOUT)
     a.containerd.pull(reference)
     b.wait_holders(reference, "a")
     lab.registry.stop()
@@ -37,4 +37,4 @@ def test_a_seed_that_is_a_black_hole_holds_nothing_up(lab: Lab) -> None:
     a.wait_ready()
     b.start(seeds=[NOWHERE, a.address])
     assert b.wait_ready() <= ALONE_READY_TIMEOUT
-    b.wait_members("a", "b")
+    b.wait_members("a", "b", timeout=ALONE_READY_TIMEOUT)
