@@ -263,7 +263,7 @@ class Ingest(Protocol):
 
         Raises:
             ContentMismatchError: too few bytes, or not those of the digest; the ingest was aborted.
-            ContentStoreUnavailableError: the disk failed; the ingest is kept.
+            ContentStoreUnavailableError: the disk failed; the ingest was aborted.
         """
 
     async def abort(self) -> None:

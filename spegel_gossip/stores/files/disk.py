@@ -39,7 +39,7 @@ class DiskNews:
     """From now on nothing is missed; what happened before must be compared."""
 
     on_arrival: Callable[[Digest], None]
-    """A file was moved into `blobs/` in one piece. In containerd's store, whose it is only containerd knows."""
+    """A file was moved into `blobs/` in one piece; in containerd's store, only containerd knows whose."""
 
     on_removal: Callable[[list[Digest]], None]
     """Files disappeared from `blobs/`."""
@@ -88,7 +88,10 @@ class DiskWatch:
                     await trio.sleep_forever()
                 else:
                     await self._watch(self._root)
-                    self._look(self._root)
+                    try:
+                        self._look(self._root)
+                    except OSError as exc:
+                        log.debug("content root cannot be listed", root=str(self._root.path), reason=str(exc))
                     await trio.sleep(RESCAN_INTERVAL)
 
     async def _watch(self, root: ContentRoot) -> None:
