@@ -18,6 +18,7 @@ Where things are; imports point inward, from the bottom of this list to its top:
     transfer    blobs and manifests between nodes                         room
     stores      containerd                                                room
     registry    the endpoint that containerd uses as its mirror           room
+    client      an OCI registry client, behind pull and push              room
     hosts       hosts.toml                                                room
     status      metrics, readiness, JSON, the page                        room
     admin       the CLI's Unix socket                                     room

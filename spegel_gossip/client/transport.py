@@ -1,0 +1,135 @@
+"""httpx as it is used here, and what its failures mean."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+import httpx
+import trio
+
+from spegel_gossip.client.config import ClientConfig
+from spegel_gossip.client.errors import ClientError, RegistryProtocolError, TransientError
+from spegel_gossip.errors import ConfigError
+from spegel_gossip.version import __version__
+
+MAX_CAUSES = 10
+"""Exceptions behind an exception that are looked at; httpx wraps httpcore's, which wraps the system's."""
+
+_UNKNOWN_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+
+
+def new_client(config: ClientConfig) -> httpx.AsyncClient:
+    """Return a client that follows no redirect by itself, through the environment's proxies.
+
+    Bodies come as they are stored (no transfer compression), certificates are judged by
+    the system's authorities, and this machine itself is never reached through a proxy.
+
+    Raises:
+        ConfigError: the environment's proxy cannot be used.
+    """
+    seconds = config.stall_timeout
+    try:
+        return httpx.AsyncClient(
+            headers={"User-Agent": f"spegel-gossip/{__version__}", "Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(seconds, connect=config.connect_timeout, pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=2 * config.blobs_at_once),
+            verify=_tls_context(),
+            follow_redirects=False,
+            mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
+        )
+    except (ImportError, ValueError, httpx.InvalidURL) as exc:
+        raise ConfigError(
+            f"the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used ({exc}): "
+            "give an http:// or https:// address, or unset it"
+        ) from exc
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    # A bare container has no authorities of its own; httpx brings Mozilla's.
+    if not (paths.cafile or paths.capath):
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Send one request and return its answer, with the body unread.
+
+    Raises:
+        TransientError: try again.
+        RegistryProtocolError: do not.
+    """
+    host = request.url.netloc.decode("ascii")
+    try:
+        return await client.send(request, stream=True)
+    except httpx.TransportError as exc:
+        raise failure_of(exc, host) from exc
+
+
+async def close(response: httpx.Response) -> None:
+    """Release the connection, also while this task is being cancelled."""
+    with trio.CancelScope(shield=True):
+        await response.aclose()
+
+
+def failure_of(error: httpx.TransportError, host: str) -> ClientError:
+    """Return what a failure of the connection means for whoever asked."""
+    for cause in _causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return RegistryProtocolError(
+                    f"the certificate of {host} is not trusted ({cause.verify_message}): add its authority "
+                    "to the system's, or name a file of authorities in SSL_CERT_FILE"
+                )
+            case ssl.SSLError() if isinstance(error, httpx.ConnectError):
+                return RegistryProtocolError(
+                    f"{host} does not speak TLS as we know it ({cause.reason or cause}): "
+                    "for a registry without TLS give --plain-http"
+                )
+            case socket.gaierror() if cause.errno in _UNKNOWN_NAME:
+                return RegistryProtocolError(f"no such host: {host}; check the name of the registry")
+            case _:
+                continue
+    match error:
+        case httpx.ConnectTimeout():
+            return TransientError(
+                f"{host} does not answer: check the network and the proxy", is_unreachable=True
+            )
+        case httpx.ConnectError() | httpx.ProxyError():
+            return TransientError(
+                f"cannot connect to {host} ({_detail(error)}): check that it runs, and the proxy if any",
+                is_unreachable=True,
+            )
+        case httpx.TimeoutException():
+            return TransientError(f"{host} stopped in the middle and stayed silent: try again later")
+        case httpx.UnsupportedProtocol():
+            return RegistryProtocolError(f"{host} sends us somewhere that is not HTTP")
+        case _:
+            return TransientError(f"the connection to {host} broke ({_detail(error)}): try again later")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error.__cause__, error.__context__]
+    while waiting and len(found) < MAX_CAUSES:
+        cause = waiting.pop(0)
+        if cause is None or cause in found:
+            continue
+        found.append(cause)
+        waiting += [cause.__cause__, cause.__context__]
+        if isinstance(cause, BaseExceptionGroup):
+            # One for each address that was tried.
+            waiting += cause.exceptions[:MAX_CAUSES]
+    return found
+
+
+def _detail(error: Exception) -> str:
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+            return os.strerror(cause.errno).lower()
+    return str(error) or type(error).__name__
