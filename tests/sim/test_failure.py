@@ -17,7 +17,7 @@ from spegel_gossip.swim.member import MemberState
 from spegel_gossip.testing.sim_cluster import SimCluster
 from spegel_gossip.testing.sim_network import nothing_dropped
 
-SEEDS = range(6)
+SEEDS = range(4)
 
 
 def settled(n: int, seed: int, *, loss: float = 0.0, config: SwimConfig | None = None) -> SimCluster:
