@@ -170,7 +170,10 @@ class NodeConfig:
     store: Store = field(
         default=Store.CONTAINERD,
         metadata=setting.about(
-            "store", values.one_of(Store), "containerd", "Whose content this node shares."
+            "store",
+            values.one_of(Store),
+            "containerd|layout",
+            "Whose content this node shares: containerd's, or that of an OCI image layout, a directory.",
         ),
     )
     containerd_address: Path = field(
@@ -198,6 +201,16 @@ class NodeConfig:
             values.parse_path,
             "DIR",
             "containerd's root directory, from whose files blobs are served.",
+        ),
+    )
+    layout_root: Path | None = field(
+        default=None,
+        metadata=setting.about(
+            "layout-root",
+            values.parse_path,
+            "DIR",
+            "The image layout that is shared with `--store layout`. Made if its parent exists.",
+            default_text="layout in the state directory",
         ),
     )
     mirror_registries: tuple[RegistryUrl, ...] = field(
@@ -294,6 +307,11 @@ class NodeConfig:
     def admin_socket_path(self) -> Path:
         """Where the admin socket is, given or not."""
         return admin_socket_path(self.admin_socket, self.state_dir)
+
+    @property
+    def layout_root_path(self) -> Path:
+        """Where the image layout is, given or not."""
+        return self.layout_root or self.state_dir / "layout"
 
     @property
     def seed_source(self) -> Discovery:

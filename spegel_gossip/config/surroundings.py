@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from spegel_gossip.config import NodeConfig, default_of
+from spegel_gossip.config.values import Store
 from spegel_gossip.errors import ConfigError
 from spegel_gossip.wire.keyring import load_keyring
 
@@ -27,6 +28,8 @@ def check_surroundings(config: NodeConfig) -> None:
     _check_dir("--admin-socket", config.admin_socket_path.parent, os.W_OK | os.X_OK)
     if config.containerd_root != default_of("containerd_root"):
         _check_dir("--containerd-root", config.containerd_root, os.X_OK)
+    if config.store is Store.LAYOUT:
+        _check_layout_root(config.layout_root_path)
     if config.write_hosts:
         _check_dir("--hosts-dir", config.hosts_dir, os.W_OK | os.X_OK)
 
@@ -43,6 +46,13 @@ def _make_state_dir(path: Path) -> None:
         raise ConfigError(
             f"--state-dir: cannot make {path} ({exc.strerror}): give a directory that this user may write to"
         ) from exc
+
+
+def _check_layout_root(path: Path) -> None:
+    if path.exists():
+        _check_dir("--layout-root", path, os.R_OK | os.X_OK)
+    else:
+        _check_dir("--layout-root", path.parent, os.W_OK | os.X_OK)
 
 
 def _check_dir(flag: str, path: Path, wanted: int) -> None:

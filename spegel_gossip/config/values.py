@@ -46,6 +46,7 @@ class Store(StrEnum):
     """Which content store this node reads."""
 
     CONTAINERD = "containerd"
+    LAYOUT = "layout"
 
 
 class LogLevel(StrEnum):
@@ -66,7 +67,6 @@ class LogFormat(StrEnum):
 
 _PLANNED: Final[Mapping[type[StrEnum], frozenset[str]]] = {
     Discovery: frozenset({"kubernetes"}),
-    Store: frozenset({"layout"}),
 }
 """Values that other releases know; asking for one is no typing error, and is told apart from one."""
 

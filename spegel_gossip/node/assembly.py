@@ -12,7 +12,7 @@ import trio
 from quart_trio import QuartTrio
 
 from spegel_gossip.config import NodeConfig
-from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError
+from spegel_gossip.content import ContentNotFoundError, ContentStore, ContentStoreUnavailableError
 from spegel_gossip.discovery.dns import DnsSeeds
 from spegel_gossip.discovery.seeds import Seeds
 from spegel_gossip.discovery.source import SeedName, SeedSource
@@ -23,12 +23,11 @@ from spegel_gossip.gossip.own_addresses import own_addresses
 from spegel_gossip.lookup.lookup import Lookup
 from spegel_gossip.node.listeners import listen
 from spegel_gossip.node.readiness import Readiness
+from spegel_gossip.node.stores import make_store
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.registry.app import create_app
 from spegel_gossip.registry.config import RegistryConfig
 from spegel_gossip.splice.pump import Pump
-from spegel_gossip.stores.containerd.config import ContainerdConfig
-from spegel_gossip.stores.containerd.store import ContainerdStore
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.member import MemberRecord
@@ -59,7 +58,7 @@ class Parts:
 
     config: NodeConfig
     listeners: Listeners
-    store: ContainerdStore
+    store: ContentStore
     credentials: Credentials
     datagrams: Datagrams
     peer_server: PeerServer
@@ -75,7 +74,8 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     """Bind the sockets and build every part; what must be closed goes onto `stack`.
 
     Raises:
-        ConfigError: an address cannot be had, or no address can be advertised.
+        ConfigError: an address cannot be had, or no address can be advertised,
+            or the image layout cannot be used.
     """
     listeners = _open_listeners(config, stack)
     memory = MemberMemory(config.state_dir)
@@ -99,13 +99,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     stack.callback(peer_client.close)
     pump = Pump()
     stack.callback(pump.close)
-    store = ContainerdStore(
-        ContainerdConfig(
-            address=config.containerd_address,
-            namespace=config.containerd_namespace,
-            root=config.containerd_root,
-        )
-    )
+    store = await make_store(config)
     rng = random.Random()
     lookup = Lookup(
         record,
@@ -190,7 +184,7 @@ async def _advertised(config: NodeConfig, port: int, find_seeds: Seeds) -> tuple
     return own_addresses(bound_host=config.peer_listen.host, port=port, seeds=seeds)
 
 
-async def _has(store: ContainerdStore, digest: Digest) -> bool:
+async def _has(store: ContentStore, digest: Digest) -> bool:
     """Return whether a blob is really here; a store that cannot be asked keeps what it told before."""
     try:
         await store.size(digest)

@@ -220,4 +220,5 @@ class _Watches:
             # store. What lies in it already had no watch when it came.
             self._watch_all()
             for digest in sorted(self._root.digests()):
-                self._news.on_written_in_place(digest)
+                if event.name in ("blobs", digest.algorithm):
+                    self._news.on_written_in_place(digest)

@@ -69,10 +69,11 @@ class LayoutDirectory:
                 )
             self._replace(_MARK, json.dumps({"imageLayoutVersion": LAYOUT_VERSION}).encode() + b"\n")
         self._check_version()
-        for algorithm in ALGORITHMS:
-            (self.content.blobs / algorithm).mkdir(parents=True, exist_ok=True)
-        self.content.ingests.mkdir(exist_ok=True)
+        # The index comes last: a layout that has it lacks nothing, and may be one that can only be read.
         if not (self.path / INDEX_NAME).exists():
+            for algorithm in ALGORITHMS:
+                (self.content.blobs / algorithm).mkdir(parents=True, exist_ok=True)
+            self.content.ingests.mkdir(exist_ok=True)
             self._replace(INDEX_NAME, ImageIndex.empty().encode())
 
     def _check_version(self) -> None:

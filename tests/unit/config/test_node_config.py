@@ -9,6 +9,7 @@ from spegel_gossip.config.values import (
     Discovery,
     LogLevel,
     SeedAddress,
+    Store,
     one_of,
     parse_advertise_address,
     parse_listen_address,
@@ -238,6 +239,8 @@ def test_a_missing_default_root_of_containerd_is_no_error(tmp_path: Path) -> Non
         ("--state-dir", {"state_dir": "file"}),
         ("--admin-socket", {"admin_socket": "missing/admin.sock"}),
         ("--containerd-root", {"containerd_root": "missing"}),
+        ("--layout-root", {"store": Store.LAYOUT, "layout_root": "missing/layout"}),
+        ("--layout-root", {"store": Store.LAYOUT, "layout_root": "file"}),
         ("--hosts-dir", {"hosts_dir": "missing", "write_hosts": True}),
         ("--hosts-dir", {"hosts_dir": "file", "write_hosts": True}),
     ],
@@ -247,7 +250,7 @@ def test_surroundings_that_are_not_there_are_named_with_their_flag(
 ) -> None:
     (tmp_path / "file").write_text("not a key")
     given: dict[str, object] = {"plaintext": True, "state_dir": "."} | changes
-    paths = {name: tmp_path / value if isinstance(value, str) else value for name, value in given.items()}
+    paths = {name: tmp_path / value if type(value) is str else value for name, value in given.items()}
 
     with pytest.raises(ConfigError, match=f"^{flag}"):
         check_surroundings(NodeConfig(**paths))  # type: ignore[arg-type]  # drawn from the table above

@@ -1,0 +1,39 @@
+"""Which content store the node reads."""
+
+from __future__ import annotations
+
+import time
+
+from spegel_gossip.config import NodeConfig
+from spegel_gossip.config.values import Store
+from spegel_gossip.content import ContentStore, ContentStoreUnavailableError
+from spegel_gossip.errors import ConfigError
+from spegel_gossip.stores.containerd.config import ContainerdConfig
+from spegel_gossip.stores.containerd.store import ContainerdStore
+from spegel_gossip.stores.layout.config import LayoutConfig
+from spegel_gossip.stores.layout.store import LayoutStore
+from spegel_gossip.stores.layout.writer import LayoutWriter
+
+
+async def make_store(config: NodeConfig) -> ContentStore:
+    """Build the store that the configuration names; an image layout that is not there is made.
+
+    Raises:
+        ConfigError: no image layout can be made or read there.
+    """
+    match config.store:
+        case Store.CONTAINERD:
+            return ContainerdStore(
+                ContainerdConfig(
+                    address=config.containerd_address,
+                    namespace=config.containerd_namespace,
+                    root=config.containerd_root,
+                )
+            )
+        case Store.LAYOUT:
+            root = config.layout_root_path
+            try:
+                await LayoutWriter(root, time.time).create()
+            except ContentStoreUnavailableError as exc:
+                raise ConfigError(f"--layout-root: {exc}") from exc
+            return LayoutStore(LayoutConfig(root=root))
