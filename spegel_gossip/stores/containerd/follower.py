@@ -88,7 +88,8 @@ class Follower:
                     service = await self._link.connect()
                     while True:
                         await self._follow_one_subscription(service)
-                        retry = self._config.min_retry_interval
+                        # A containerd that ends every subscription at once must not keep us spinning.
+                        await trio.sleep(self._config.min_retry_interval)
                 except ContentStoreUnavailableError as exc:
                     # grpc's own words for a lost socket tell an operator nothing.
                     self._lost(socket_trouble(self._config.address) or str(exc))
@@ -168,13 +169,10 @@ class Follower:
         try:
             known = dict(self._inventory.blobs)
             result = await self._link.run(survey, service, self._config.root, known)
-            removed_meanwhile = self._removed_meanwhile
+            self._disk.follow(result.root)
+            await self._add(result.added)
         finally:
             self._removed_meanwhile = None
-        self._disk.follow(result.root)
-        for digest in removed_meanwhile:
-            result.added.pop(digest, None)
-        await self._add(result.added)
         for number, digest in enumerate(result.removed, start=1):
             self._inventory.remove_blob(digest)
             if number % BLOB_BURST == 0:
@@ -193,7 +191,8 @@ class Follower:
 
     async def _add(self, blobs: dict[Digest, int]) -> None:
         for number, (digest, size) in enumerate(blobs.items(), start=1):
-            self._inventory.add_blob(digest, size)
+            if digest not in (self._removed_meanwhile or ()):
+                self._inventory.add_blob(digest, size)
             self._ingests.settle(digest)
             if number % BLOB_BURST == 0:
                 await trio.lowlevel.checkpoint()

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import grpc
 import structlog
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
 
 from spegel_gossip.content import ContentStoreUnavailableError
 from spegel_gossip.oci.descriptor import Descriptor
@@ -250,6 +251,16 @@ def _image(image: Any) -> ImageRecord | None:  # noqa: ANN401  # generated messa
 
 
 def _news(topic: str, event: bytes) -> News | None:
+    try:
+        return _parsed_news(topic, event)
+    except DecodeError:
+        log.warning(
+            "event skipped: it cannot be parsed; the next comparison makes up for it", topic=topic[:100]
+        )
+        return None
+
+
+def _parsed_news(topic: str, event: bytes) -> News | None:
     if topic.startswith("/images/"):
         name = str(images_pb2.ImageEvent.FromString(event).name)
         return ImageNews(name, is_deleted=topic == "/images/delete")

@@ -66,7 +66,7 @@ class FakeContainerd:
 
     def stop(self) -> None:
         self.answers.set()
-        self._events.put(None)
+        self.end_subscription()
         if self._server is not None:
             self._server.stop(0).wait()
 
@@ -99,9 +99,14 @@ class FakeContainerd:
         self.images[name] = images_pb2.Image(name=name, target=target, updated_at=Timestamp(seconds=7))
 
     def tell(self, topic: str, name: str) -> None:
-        value = images_pb2.ImageEvent(name=name).SerializeToString()
+        self.tell_raw(topic, images_pb2.ImageEvent(name=name).SerializeToString())
+
+    def tell_raw(self, topic: str, value: bytes) -> None:
         event = AnyMessage(type_url="containerd.events.ImageCreate", value=value)
         self._events.put(types_pb2.Envelope(namespace="k8s.io", topic=topic, event=event))
+
+    def end_subscription(self) -> None:
+        self._events.put(None)
 
     def events(self) -> Iterator[Any]:
         while (event := self._events.get()) is not None:

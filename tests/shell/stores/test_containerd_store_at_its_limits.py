@@ -224,3 +224,27 @@ async def test_a_namespace_that_does_not_exist_is_named_with_the_remedy(table: T
     assert "'k8s.io'" in reason
     assert "moby" in reason
     assert "--containerd-namespace" in reason
+
+
+async def test_an_event_that_cannot_be_parsed_is_skipped(table: Table) -> None:
+    await table.follow()
+    table.put(images.image(1), NAME)
+
+    table.containerd.tell_raw("/images/create", b"\xff\xff\xff")
+    table.containerd.tell_raw("/images/of another kind", b"")
+    table.containerd.tell("/images/create", NAME)
+
+    await table.witness.until(lambda: TAG in table.witness.tags)
+
+
+async def test_what_changed_between_two_subscriptions_is_found(table: Table) -> None:
+    held = table.containerd.add_blob(b"held")
+    await table.follow()
+    table.put(images.image(1), NAME)
+    del table.containerd.listed[str(held)]
+
+    # No event tells of either: as at the end of every reconcile interval.
+    table.containerd.end_subscription()
+
+    await table.witness.until(lambda: TAG in table.witness.tags and held not in table.witness.blobs)
+    assert table.store.availability().is_connected
