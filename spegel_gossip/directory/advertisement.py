@@ -28,6 +28,9 @@ COALESCE_INTERVAL: Final = 0.01
 SPREAD_INTERVAL: Final = 2.0
 """Seconds over which members tell a new owner, so that a thousand do not at once."""
 
+CLOSE_AGAIN_INTERVAL: Final = 10.0
+"""Seconds after a member joined in which it and others may still see rings that differ."""
+
 ACK_TIMEOUT: Final = 0.5
 """Seconds to wait for an acknowledgement of a datagram."""
 
@@ -128,10 +131,12 @@ class Advertisement:
             del self._pairs[name]
             self._timers.clear(name)
         # Who is told everything is as one who owned nothing before: kept out of the handovers.
-        new = {name: Pair(must_close=True) for name in ring.zones if name not in self._pairs}
+        until = now + CLOSE_AGAIN_INTERVAL
+        new = {name: Pair(closes_again_until=until) for name in ring.zones if name not in self._pairs}
         by_token = self._by_token()
         # Always ourselves too: notes ride on pings, and nobody pings itself.
         touched = dict.fromkeys([*new, self._name])
+        touched.update((name, None) for name, pair in self._pairs.items() if pair.closes_again_until > now)
         for handover in handovers(before, self._ring, by_token):
             gained = [name for name in handover.gained if name not in new]
             touched.update(dict.fromkeys(gained))

@@ -139,7 +139,7 @@ class Directory:
         # Should it be back before the ring changes, it is still to be told everything.
         self._renewed[name] = None
         self._shard.member_gone(name, now)
-        self._youth.member_closed(name)
+        self._youth.member_gone(name)
         self._requests.clear(name)
         self._want_ring_change(now)
 
@@ -162,7 +162,7 @@ class Directory:
         renewed, self._renewed = self._renewed, {}
         before, self._ring = self._ring, ring
         if before.zones:
-            self._youth.ring_changed(before, now)
+            self._youth.ring_changed(before, ring, now)
         self._shard.ring_changed(ring, now)
         self._advertisement.ring_changed(ring, renewed, now)
         self._ring_changed_at = now
@@ -255,7 +255,7 @@ class Directory:
             case Advertise():
                 status = self._shard.advertised(sender, message, now)
                 if message.closing is not None and self._boots.get(sender, message.boot) == message.boot:
-                    self._youth.member_closed(sender)
+                    self._youth.member_closed(sender, message.closing.epoch)
                 return encode(Ack(message.id, status))
             case Ack(id_, status):
                 self._advertisement.acknowledged(sender, id_, status, now)

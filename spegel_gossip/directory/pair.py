@@ -32,6 +32,8 @@ class Pair:
     pending: dict[PackedKey, None] = field(default_factory=dict)
     must_close: bool = False
     """Whether the owner waits to hear that this was all."""
+    closes_again_until: float = 0.0
+    """Until when each change of the ring is closed anew: an owner believes closings by its own ring only."""
     in_flight: Flight | None = None
     failures: int = 0
     round: int = 0

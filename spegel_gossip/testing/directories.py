@@ -23,6 +23,9 @@ MAX_DATAGRAM: Final = 1_100
 GOSSIP_DELAY: Final = 3.0
 """Seconds within which everybody has heard of a change of the membership."""
 
+JOIN_DELAY: Final = 0.5
+"""Seconds within which a new member has asked somebody for all members."""
+
 PING_INTERVAL: Final = 1.0
 UNIX_MS: Final = 1_700_000_000_000
 
@@ -54,6 +57,7 @@ class SimDirectories:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._boots = 0
+        self._dying: dict[str, SimMember] = {}
 
     def start(self, name: str, *, zone: str = "") -> SimMember:
         """Start a member, or start it anew under a new boot; it and the others hear of each other."""
@@ -62,9 +66,9 @@ class SimDirectories:
         engine = Directory(name, self._boots, zone, max_datagram=MAX_DATAGRAM, rng=rng)
         member = self.members[name] = SimMember(engine, self._boots, zone)
         engine.start(self.now)
+        self.after(self.rng.uniform(0.0, JOIN_DELAY), lambda: self._join(member))
         for other in list(self.members.values()):
             if other is not member:
-                self._hear(member, other)
                 self._hear(other, member)
         self.after(self.rng.uniform(0.0, PING_INTERVAL), lambda: self._ping(name, member))
         self._drive(name)
@@ -72,7 +76,8 @@ class SimDirectories:
 
     def stop(self, name: str) -> None:
         """End a member without a word; the others find out in their time."""
-        gone = self.members.pop(name)
+        gone = self._dying[name] = self.members.pop(name)
+        self.after(GOSSIP_DELAY, lambda: self._bury_at_last(name, gone))
         for other in list(self.members.values()):
             self.after(self.rng.uniform(0.0, GOSSIP_DELAY), self._forgetting(other, name, gone.boot))
 
@@ -153,6 +158,23 @@ class SimDirectories:
 
     def _name_of(self, hashed: int) -> str:
         return next((name for name in self.members if name_hash(name) == hashed), "a member that is no more")
+
+    def _bury_at_last(self, name: str, gone: SimMember) -> None:
+        if self._dying.get(name) is gone:
+            del self._dying[name]
+
+    def _join(self, member: SimMember) -> None:
+        """Have a member learn all at once what a push-pull tells: those who just died still live there."""
+        if not self._is_here(member):
+            return
+        for about in [*self._dying.values(), *self.members.values()]:
+            name = about.engine.name
+            if about is not member and name != member.engine.name:
+                member.engine.member_alive(name, about.boot, about.zone, self.now)
+                if name not in self.members:
+                    forget = self._forgetting(member, name, about.boot)
+                    self.after(self.rng.uniform(0.0, GOSSIP_DELAY), forget)
+        self._drive(member.engine.name)
 
     def _hear(self, member: SimMember, about: SimMember) -> None:
         def hear() -> None:
