@@ -255,7 +255,7 @@ def one_of(choices: type[StrEnum]) -> Callable[[str], StrEnum]:
     return parse
 
 
-def named(where: str, parse: Callable[[Any], object], raw: object) -> object:
+def named(where: str, parse: Callable[[Any], T], raw: object) -> T:
     """Return what `parse` makes of `raw`; its error then says `where` it came from.
 
     Raises:

@@ -1,0 +1,49 @@
+"""A registry without a cluster behind it: nobody else has anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spegel_gossip.fetching import BlobStream
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.oci.reference import TagName
+from spegel_gossip.routing import Holders, NoHolderError, Purpose, TagHolders
+
+
+class Nobody:
+    """A `routing.Router` that knows nobody, and a `fetching.BlobFetcher` that finds nothing."""
+
+    async def lookup(self, digest: Digest, purpose: Purpose) -> Holders:  # noqa: ARG002 - the port's signature
+        """Say that nobody has it."""
+        raise NoHolderError(digest)
+
+    async def lookup_tag(self, name: TagName) -> TagHolders:
+        """Say that nobody has it."""
+        raise NoHolderError(name)
+
+    def lookup_ahead(self, digests: Sequence[Digest]) -> None:
+        """Do nothing: there is nobody to ask."""
+
+    def tag_answered(self, name: TagName, observed_at: float | None) -> None:
+        """Do nothing: there is nobody to tell."""
+
+    def report_miss(self, digest: Digest, holder: str) -> None:
+        """Do nothing: there is nobody to tell."""
+
+    def report_unreachable(self, holder: str) -> None:
+        """Do nothing: no holder was ever named."""
+
+    def report_transfer(self, holder: str, *, moved_bytes: int, seconds: float) -> None:
+        """Do nothing: no holder was ever named."""
+
+    async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> BlobStream:  # noqa: ARG002 - the same
+        """Say that nobody has it."""
+        raise NoHolderError(digest)
+
+    async def size(self, digest: Digest) -> int:
+        """Say that nobody has it."""
+        raise NoHolderError(digest)
+
+    async def fetch_manifest(self, digest: Digest) -> bytes:
+        """Say that nobody has it."""
+        raise NoHolderError(digest)
