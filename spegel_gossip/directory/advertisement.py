@@ -126,7 +126,7 @@ class Advertisement:
             renewed: members who live a new boot and so know nothing
             now: from when the telling is spread
         """
-        before, self._ring = self._ring, ring.copy()
+        before, self._ring = self._ring, ring
         for name in [name for name in self._pairs if name not in ring.zones or name in renewed]:
             del self._pairs[name]
             self._timers.clear(name)

@@ -97,7 +97,7 @@ class Shard:
 
     def ring_changed(self, ring: Ring, now: float) -> None:
         """Take the ring over; keys that are no longer owned here are answered for a while."""
-        self._ring = ring.copy()
+        self._ring = ring
         for key, entries in self._by_key.items():
             is_foreign = not self._owns(key)
             if is_foreign == (key in self._foreign):
