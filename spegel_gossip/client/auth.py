@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
+import httpx
 import trio
 
 from spegel_gossip.client.challenge import Challenge
@@ -118,15 +118,7 @@ class Authenticator:
 
     def _request(self, challenge: Challenge, scopes: Scopes, credentials: Credentials | None) -> TokenRequest:
         realm = challenge.parameters.get("realm", "")
-        parts = urlsplit(realm)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise RegistryProtocolError(
-                f"{self._endpoint.host} names no usable token server: {realm[:200]!r}"
-            )
-        if parts.scheme == "http" and self._endpoint.url.startswith("https:"):
-            raise RegistryProtocolError(
-                f"{self._endpoint.host} names a token server without TLS, {parts.netloc}: it was not asked"
-            )
+        self._check_realm(realm)
         service = challenge.parameters.get("service")
         offered = challenge.parameters.get("scope", "").split()
         wanted = list(dict.fromkeys([*scopes, *offered]))
@@ -145,6 +137,20 @@ class Authenticator:
             return TokenRequest(realm, query=query)
         query = [("account", credentials.username), ("client_id", CLIENT_ID), *query]
         return TokenRequest(realm, query=query, authorization=credentials.basic)
+
+    def _check_realm(self, realm: str) -> None:
+        try:
+            url = httpx.URL(realm)
+        except httpx.InvalidURL as exc:
+            raise RegistryProtocolError(
+                f"{self._endpoint.host} names no token server: {realm[:200]!r}"
+            ) from exc
+        if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
+            raise RegistryProtocolError(f"{self._endpoint.host} names no token server: {realm[:200]!r}")
+        if url.scheme == "http" and self._endpoint.url.startswith("https:"):
+            raise RegistryProtocolError(
+                f"{self._endpoint.host} names a token server without TLS, {url.host}: it was not asked"
+            )
 
     def _parse(self, body: bytes) -> tuple[str, float]:
         try:

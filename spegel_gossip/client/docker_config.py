@@ -16,7 +16,6 @@ import trio
 
 from spegel_gossip.client.credentials import Credentials
 from spegel_gossip.client.errors import CredentialsError
-from spegel_gossip.oci.errors import InvalidReferenceError
 from spegel_gossip.oci.reference import DOCKER_HUB, normalize_registry
 
 MAX_CONFIG_BYTES = 1024 * 1024
@@ -88,12 +87,11 @@ def _credentials(
 
 def _registry_of(key: str) -> str | None:
     """Return the registry that a key of the file means; None for one that means only a part of it."""
-    parts = urlsplit(key if "://" in key else f"//{key}")
-    if parts.path.strip("/") not in {"", "v1", "v2"}:
-        return None
     try:
-        return normalize_registry(parts.netloc)
-    except InvalidReferenceError:
+        parts = urlsplit(key if "://" in key else f"//{key}")
+        is_whole = parts.path.strip("/") in {"", "v1", "v2"}
+        return normalize_registry(parts.netloc) if is_whole else None
+    except ValueError:
         return None
 
 

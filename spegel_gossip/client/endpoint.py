@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from spegel_gossip.errors import ConfigError
-from spegel_gossip.oci.errors import InvalidReferenceError
 from spegel_gossip.oci.reference import DOCKER_HUB, normalize_registry
 
 DOCKER_HUB_HOST = "registry-1.docker.io"
@@ -60,23 +59,26 @@ def endpoints_of(
 
 def is_loopback(host: str) -> bool:
     """Return whether `host`, with or without a port, is this machine itself."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
     try:
+        name = urlsplit(f"//{host}").hostname or ""
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
 
 
 def _mirror_url(text: str) -> str:
-    parts = urlsplit(text)
     try:
+        parts = urlsplit(text)
         normalize_registry(parts.netloc)
-    except InvalidReferenceError:
-        is_host = False
-    else:
-        is_host = parts.scheme in {"http", "https"}
-    if not is_host or parts.query or parts.fragment:
-        raise ConfigError(f"--mirror: {text!r} is not a URL: give one such as http://127.0.0.1:29500")
+        is_usable = parts.scheme in {"http", "https"} and not (parts.query or parts.fragment)
+    except ValueError as exc:
+        raise _not_a_mirror(text) from exc
+    if not is_usable:
+        raise _not_a_mirror(text)
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+
+
+def _not_a_mirror(text: str) -> ConfigError:
+    return ConfigError(f"--mirror: {text!r} is not a URL: give one such as http://127.0.0.1:29500")
