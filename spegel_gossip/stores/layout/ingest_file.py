@@ -145,7 +145,8 @@ def open_ingest_file(layout: LayoutDirectory, ref: str, digest: Digest, total: i
     path = ingest_path(layout, digest)
     if not path.exists() and layout.touch_held(digest):
         return None
-    path.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.mkdir(exist_ok=True)
     try:
         lock = lock_directory(path)
     except FileNotFoundError as exc:
