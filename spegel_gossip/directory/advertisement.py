@@ -74,6 +74,8 @@ class Advertisement:
         self._sequence = 0
         self._next_id = rng.getrandbits(32)
         self._stale_notes: dict[str, None] = {}
+        self.refused = 0
+        """Keys not advertised, as too many are already."""
         self.held = 0
         """Keys advertised, those under withdrawal left out."""
 
@@ -92,6 +94,7 @@ class Advertisement:
         if old is not None and old == Record(key, kind, old.sequence, size, digest, observed_at_ms):
             return
         if old is None and len(self._own) >= MAX_OWN_RECORDS:
+            self.refused += 1
             return
         self._say(Record(key, kind, sequence, size, digest, observed_at_ms), now)
 

@@ -206,6 +206,10 @@ class Directory:
         """Return how many keys are advertised."""
         return self._advertisement.held
 
+    def refused_count(self) -> int:
+        """Return how many records were not kept, or not advertised, as a table was full."""
+        return self._shard.refused + self._advertisement.refused
+
     # -- asking -------------------------------------------------------------------------------
 
     def owners(self, key: PackedKey) -> tuple[str, ...]:

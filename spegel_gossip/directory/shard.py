@@ -79,6 +79,8 @@ class Shard:
         self._tombstones: list[tuple[float, str, PackedKey, int]] = []
         self._records = 0
         self._kinds: Counter[int] = Counter()
+        self.refused = 0
+        """Records that found the tables full; their holders are told again and again that they differ."""
         self._ring = Ring()
 
     def member_alive(self, name: str, boot: int, zone: str, now: float) -> None:
@@ -126,11 +128,6 @@ class Shard:
         """Return the summary of a holder's records that are owned here now."""
         holder = self._holders.get(name)
         return Summary() if holder is None or boot not in {None, holder.boot} else holder.summary
-
-    def boot_of(self, name: str) -> int | None:
-        """Return the boot of a holder whose records these are, or None."""
-        holder = self._holders.get(name)
-        return None if holder is None else holder.boot
 
     def has_closed(self, name: str, boot: int) -> bool:
         """Return whether a holder has told all it had, in this boot."""
@@ -208,6 +205,7 @@ class Shard:
             entry.record, entry.hidden_until = record, 0.0
         else:
             if self._records >= MAX_RECORDS or len(holder.entries) >= MAX_RECORDS_PER_HOLDER:
+                self.refused += 1
                 return
             if record.key not in self._by_key and not self._owns(record.key):
                 # Its sender may see a ring that is still on its way to us.

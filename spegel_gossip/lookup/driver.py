@@ -52,6 +52,7 @@ class Driver:
         self._rechecks: deque[PackedKey] = deque()
         self._wakeup = trio.Event()
         self._resyncs_counted = 0
+        self._refused_counted = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive the engine until cancelled."""
@@ -121,6 +122,8 @@ class Driver:
         metrics.ADVERTISED.set(self._directory.advertised_count())
         metrics.RESYNCS.inc(self._directory.resyncs_requested - self._resyncs_counted)
         self._resyncs_counted = self._directory.resyncs_requested
+        metrics.REFUSED.inc(self._directory.refused_count() - self._refused_counted)
+        self._refused_counted = self._directory.refused_count()
 
     def receive_datagram(self, body: bytes, sender: Sender) -> None:
         """Take in a datagram of the directory's.

@@ -46,6 +46,10 @@ RESYNCS = Counter(
     "spegel_gossip_directory_resyncs",
     "Resyncs asked for because a member's note was not what is held of it here.",
 )
+REFUSED = Counter(
+    "spegel_gossip_directory_records_refused",
+    "Records not kept, or keys not advertised, because a table was full: some holders are not found.",
+)
 BATCHES = Counter(
     "spegel_gossip_directory_streams",
     "Directory messages that went as requests over TCP.",

@@ -74,10 +74,11 @@ def test_the_highest_number_is_what_counts(spoken: list[tuple[int, int]]) -> Non
 @given(st.lists(words, max_size=15))
 @settings(deadline=None)
 def test_a_summary_kept_step_by_step_is_the_summary_of_the_whole(spoken: list[tuple[int, int]]) -> None:
-    shard = owner(max((boot for boot, _ in spoken), default=1))
+    newest = max((boot for boot, _ in spoken), default=1)
+    shard = owner(newest)
     told(shard, spoken)
     records = [record for one in said(shard).values() for record in one]
-    assert shard.summary_of("holder") == Summary.of(records, shard.boot_of("holder") or 0)
+    assert shard.summary_of("holder") == Summary.of(records, newest)
 
 
 @given(st.lists(words, max_size=15), st.booleans())

@@ -143,7 +143,7 @@ def test_tables_are_bounded(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(shard_module, "MAX_RECORDS_PER_HOLDER", 3)
     monkeypatch.setattr(shard_module, "MAX_HOLDERS", 2)
     tell(shard, *(record(key, 1) for key in KEYS))
-    assert shard.counts()["complete"] == 3
+    assert (shard.counts()["complete"], shard.refused) == (3, len(KEYS) - 3)
     for name in ("x", "y", "z"):
         shard.advertised(name, Advertise(0, 1, 0, (record(KEYS[0], 1),)), 0.0)
     assert shard.counts()["complete"] == 4
