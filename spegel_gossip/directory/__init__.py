@@ -9,7 +9,9 @@ for the simulation; each part stands alone below it:
     messages       what members send each other about it
     codec          those messages as bytes
     shard          what an owner knows
+    answers        what an owner says of a key
     youth          whether an owner's "nobody" may be believed yet
+    pair           what stands between one holder and one owner
     advertisement  what a holder must still tell whom
     inquiry        whom an asker asks, and what it may conclude
 """
