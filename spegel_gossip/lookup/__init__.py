@@ -1,9 +1,16 @@
 """The router: the directory's engine driven over both peer sockets.
 
-lookup     the Router itself, and the task that drives the engine
-transport  messages to members, as datagrams or requests
-asking     inquiries that wait for answers
-choice     which holder to try first
-tags       when upstream last said what a tag names
-snapshots  what the CLI shows
+Each module has one part of it:
+
+    lookup     the Router itself
+    driver     the task that sleeps for the engine
+    transport  messages to members, as datagrams or requests
+    asking     inquiries that wait for answers
+    choice     which holder to try first
+    tags       when upstream last said what a tag names
+    cache      answers that named holders, for a second
+    ahead      which keys fit into one question
+    survey     what all owners of a key say
+    snapshots  what the CLI shows
+    metrics    what all of it counts
 """
