@@ -82,7 +82,7 @@ class ImageIndex:
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
-        return json.dumps(self._document, indent=2, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(self._document, indent=2).encode() + b"\n"
 
     @property
     def entries(self) -> tuple[NamedEntry, ...]:
