@@ -284,9 +284,14 @@ class Advertisement:
             self._timers.set_earlier(owner, now + pause)
 
     def _mark(self, owner: str, now: float) -> None:
-        """Have an owner told soon; a retry or a spread that is under way stays where it is."""
-        if not self._timers.has(owner):
-            self._due(owner, now + COALESCE_INTERVAL)
+        """Have an owner told soon; what waits for an answer or for a retry stays where it is.
+
+        A spread does not hold news back: whoever pulled a moment ago may be the only
+        holder, and an owner that has had our closing already says "nobody" until told.
+        """
+        pair = self._pairs[owner]
+        if pair.in_flight is None and pair.failures == 0:
+            self._timers.set_earlier(owner, now + COALESCE_INTERVAL)
         self._stale_notes[owner] = None
 
     def _reschedule(self, owner: str, pair: Pair, now: float) -> None:

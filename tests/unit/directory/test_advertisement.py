@@ -78,6 +78,25 @@ def test_changes_close_together_go_together(quiet: Advertisement) -> None:
     assert sequences == sorted(set(sequences))
 
 
+def test_news_does_not_wait_for_the_end_of_a_spread(quiet: Advertisement) -> None:
+    quiet.ring_changed(Ring.of({"me": "", "owner": "", "third": ""}), (), 10.0)
+    put(quiet, KEYS[0], 10.0)
+    telling = told(quiet, 10.0 + COALESCE_INTERVAL)
+    assert telling is not None
+    assert [record.key for record in telling.message.records] == [KEYS[0]]
+
+
+def test_news_does_not_wait_for_the_next_resync(quiet: Advertisement) -> None:
+    quiet.resync("owner", 10.0)
+    telling = told(quiet, 10.0 + COALESCE_INTERVAL)
+    assert telling is not None
+    quiet.acknowledged("owner", telling.message.id, AckStatus.DIFFERS, 10.1)
+    put(quiet, KEYS[0], 10.2)
+    telling = told(quiet, 10.2 + COALESCE_INTERVAL)
+    assert telling is not None
+    assert [record.key for record in telling.message.records] == [KEYS[0]]
+
+
 def test_saying_the_same_again_costs_nothing(quiet: Advertisement) -> None:
     put(quiet, KEYS[0], 10.0)
     telling = told(quiet, 11.0)
