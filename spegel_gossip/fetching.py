@@ -29,6 +29,16 @@ class Segment(Protocol):
     def fileno(self) -> int:
         """The non-blocking socket to read the rest from."""
 
+    def keeps_pace(self, *, waited: float, moved: int) -> bool:
+        """Say whether to go on reading from this source; False means to ask for the next segment.
+
+        Whoever reads calls it from time to time.
+
+        Args:
+            waited: seconds for which the source, and not the client, was waited for since the last call
+            moved: bytes that were read since the last call
+        """
+
 
 class BlobStream(Protocol):
     """The bytes `[start, stop)` of one blob, from one source after another."""

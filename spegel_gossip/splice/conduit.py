@@ -14,7 +14,7 @@ import trio
 
 from spegel_gossip.fetching import Segment
 from spegel_gossip.splice.errors import ClientGoneError
-from spegel_gossip.splice.inlet import receive, wait_for_bytes
+from spegel_gossip.splice.inlet import Inlet
 from spegel_gossip.splice.outlet import Outlet
 from spegel_gossip.splice.pipes import Pipe, PipePool
 
@@ -51,18 +51,19 @@ class Conduit:
             ClientStalledError: the client took nothing for too long.
         """
         stop = outlet.moved + count
+        inlet = Inlet(segment)
         if self._can_splice and count:
             with self._pipes.lend() as pipe:
-                await self._splice(segment, outlet, stop, pipe)
+                await self._splice(inlet, outlet, stop, pipe)
         if not self._can_splice:
-            await self._copy(segment, outlet, stop)
+            await self._copy(inlet, outlet, stop)
 
     def close(self) -> None:
         """Release the idle pipes."""
         self._pipes.close()
 
-    async def _splice(self, segment: Segment, outlet: Outlet, stop: int, pipe: Pipe) -> None:
-        source = segment.fileno()
+    async def _splice(self, inlet: Inlet, outlet: Outlet, stop: int, pipe: Pipe) -> None:
+        source = inlet.fileno()
         since_checkpoint = 0
         while outlet.moved < stop:
             turn = self._turn()
@@ -72,7 +73,7 @@ class Conduit:
                 )
             except BlockingIOError:
                 since_checkpoint = 0
-                if await wait_for_bytes(segment, until=outlet.give_up_at):
+                if await inlet.wait(until=outlet.give_up_at):
                     continue
                 return
             except OSError as exc:
@@ -82,6 +83,7 @@ class Conduit:
             if filled == 0:
                 return
             pipe.pending = filled
+            inlet.gave(filled)
             await self._drain(pipe, outlet)
             since_checkpoint += filled
             if since_checkpoint >= turn:
@@ -102,9 +104,9 @@ class Conduit:
             pipe.pending -= moved
             outlet.took(moved)
 
-    async def _copy(self, segment: Segment, outlet: Outlet, stop: int) -> None:
+    async def _copy(self, inlet: Inlet, outlet: Outlet, stop: int) -> None:
         while outlet.moved < stop:
-            data = await receive(segment, min(COPY_CHUNK, stop - outlet.moved), until=outlet.give_up_at)
+            data = await inlet.receive(min(COPY_CHUNK, stop - outlet.moved), until=outlet.give_up_at)
             if not data:
                 return
             await outlet.write(data)

@@ -1,7 +1,7 @@
 """The sending end of a transfer: a peer's socket, read with the patience its source allows.
 
 Nothing here raises for what a source does. "No bytes" is the one answer, because the
-remedy is the same whether it closed, broke or fell silent: ask for the next source.
+remedy is the same whether it closed, broke, fell silent or drips: ask for the next source.
 """
 
 from __future__ import annotations
@@ -12,25 +12,59 @@ import trio
 
 from spegel_gossip.fetching import Segment
 
-
-async def wait_for_bytes(segment: Segment, *, until: float) -> bool:
-    """Wait for the source to send; False when it stalled, was closed, or `until` has come."""
-    with trio.move_on_at(min(until, trio.current_time() + segment.stall_timeout)):
-        try:
-            await trio.lowlevel.wait_readable(segment.fileno())
-        except (trio.ClosedResourceError, OSError, ValueError):
-            return False
-        return True
-    return False
+JUDGE_INTERVAL = 0.5
+"""Seconds of waiting for a source between two judgements of its pace."""
 
 
-async def receive(segment: Segment, count: int, *, until: float) -> bytes:
-    """Return up to `count` bytes from the source; empty when it ended, failed or stalled."""
-    while True:
-        try:
-            return os.read(segment.fileno(), count)
-        except BlockingIOError:
-            if not await wait_for_bytes(segment, until=until):
+class Inlet:
+    """A segment while it is read."""
+
+    def __init__(self, segment: Segment) -> None:
+        """Begin to count what is read, and for how long it was waited for."""
+        self._segment = segment
+        self._waited = 0.0
+        self._moved = 0
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._segment.fileno()
+
+    def gave(self, count: int) -> None:
+        """Count bytes that were read."""
+        self._moved += count
+
+    async def wait(self, *, until: float) -> bool:
+        """Wait for the source to send; False when it is not to be waited for any more.
+
+        That is: it stalled, was closed, is too slow to go on with, or `until` has come.
+        """
+        asked_at = trio.current_time()
+        with trio.move_on_at(min(until, asked_at + self._segment.stall_timeout)):
+            try:
+                await trio.lowlevel.wait_readable(self._segment.fileno())
+            except (trio.ClosedResourceError, OSError, ValueError):
+                return False
+            return self._keeps_pace(trio.current_time() - asked_at)
+        return False
+
+    async def receive(self, count: int, *, until: float) -> bytes:
+        """Return up to `count` bytes from the source; empty when there are no more to be had."""
+        while True:
+            try:
+                data = os.read(self._segment.fileno(), count)
+            except BlockingIOError:
+                if not await self.wait(until=until):
+                    return b""
+            except OSError:
                 return b""
-        except OSError:
-            return b""
+            else:
+                self._moved += len(data)
+                return data
+
+    def _keeps_pace(self, waited: float) -> bool:
+        self._waited += waited
+        if self._waited < JUDGE_INTERVAL:
+            return True
+        keeps = self._segment.keeps_pace(waited=self._waited, moved=self._moved)
+        self._waited, self._moved = 0.0, 0
+        return keeps

@@ -14,7 +14,7 @@ from spegel_gossip.content import BlobReader, ContentStoreError
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.fetching import BlobStream
 from spegel_gossip.splice.errors import SourceFailedError
-from spegel_gossip.splice.inlet import receive
+from spegel_gossip.splice.inlet import Inlet
 from spegel_gossip.splice.pump import close_source
 
 CHUNK = 256 << 10
@@ -60,12 +60,13 @@ async def _read_stream(stream: BlobStream, offset: int, count: int) -> AsyncGene
                 segment = await stream.next_segment(offset)
             except SpegelGossipError as exc:
                 raise SourceFailedError(str(exc)) from exc
+            inlet = Inlet(segment)
             segment_stop = min(offset + segment.length, stop)
             data = segment.head[: segment_stop - offset]
             while data or offset < segment_stop:
                 if not data:
                     until = trio.current_time() + PROGRESS_TIMEOUT
-                    data = await receive(segment, min(CHUNK, segment_stop - offset), until=until)
+                    data = await inlet.receive(min(CHUNK, segment_stop - offset), until=until)
                 if not data:
                     break
                 offset += len(data)

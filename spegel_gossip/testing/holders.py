@@ -69,14 +69,19 @@ class RawAnswer:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     then: Then = Then.STALL
+    piece: int = 0
+    """Bytes of the body sent at once; 0 for all of them."""
+
+    pause: float = 0.0
+    """Seconds between two pieces, and before the first."""
 
     def encode(self) -> bytes:
-        """Return the answer as it travels; nothing is added, Content-Length neither."""
+        """Return the answer's head as it travels; nothing is added, Content-Length neither."""
         lines = [
             f"HTTP/1.1 {self.status} Whatever",
             *(f"{name}: {value}" for name, value in self.headers.items()),
         ]
-        return "\r\n".join([*lines, "", ""]).encode() + self.body
+        return "\r\n".join([*lines, "", ""]).encode()
 
 
 class ScriptedHolder:
@@ -116,10 +121,19 @@ class ScriptedHolder:
             if answer is None:
                 await trio.sleep_forever()
             else:
-                await stream.send_all(answer.encode())
+                await self._send(stream, answer)
                 await self._end(stream, answer.then)
         except trio.BrokenResourceError:
             return
+
+    async def _send(self, stream: trio.SocketStream, answer: RawAnswer) -> None:
+        if not answer.piece:
+            await stream.send_all(answer.encode() + answer.body)
+            return
+        await stream.send_all(answer.encode())
+        for start in range(0, len(answer.body), answer.piece):
+            await trio.sleep(answer.pause)
+            await stream.send_all(answer.body[start : start + answer.piece])
 
     async def _end(self, stream: trio.SocketStream, then: Then) -> None:
         if then is Then.STALL:

@@ -17,6 +17,21 @@ class TransferConfig:
     stall_timeout: float = 2.0
     """Seconds without a byte from a holder that has the whole blob; after it the next one goes on."""
 
+    answer_timeout: float = 20.0
+    """Seconds for finding a source at all; after it containerd is told to ask upstream.
+
+    Well below its own patience (1 to 5 minutes, and none in 1.6).
+    """
+
+    slow_timeout: float = 10.0
+    """Seconds of waiting for a slow source after which its pace is judged."""
+
+    slow_fraction: float = 0.125
+    """Of the usual rate (the median of recent transfers): below it another source is looked for."""
+
+    min_rate: int = 16 << 10
+    """Bytes a second below which a source counts as silent, whether or not there is another."""
+
     max_sources: int = 5
     """Holders tried for one request. containerd asks again, and upstream after that."""
 
@@ -28,9 +43,13 @@ class TransferConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        for name in ("first_byte_timeout", "stall_timeout"):
+        for name in ("first_byte_timeout", "stall_timeout", "answer_timeout", "slow_timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be > 0 seconds, got {getattr(self, name)}")
+        if not 0 <= self.slow_fraction < 1:
+            raise ConfigError(f"slow_fraction must be in [0, 1), got {self.slow_fraction}")
+        if self.min_rate < 0:
+            raise ConfigError(f"min_rate must not be negative, got {self.min_rate}")
         for name in ("max_sources", "max_uploads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")

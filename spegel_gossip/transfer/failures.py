@@ -31,6 +31,12 @@ class Reason(Enum):
     STALLED = "stalled"
     """No byte for the stall timeout, with the connection open."""
 
+    SLOW = "slow"
+    """Bytes came, far fewer than is usual."""
+
+    BANNED = "banned"
+    """It was not asked: bytes of this blob that it sent, or helped to send, were wrong."""
+
     ENDED = "ended"
     """The connection ended before the last byte."""
 

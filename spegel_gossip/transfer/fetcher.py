@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import structlog
 import trio
 
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
-from spegel_gossip.routing import Peer, Purpose, Router
+from spegel_gossip.routing import AllHoldersFailedError, Peer, Purpose, Router
 from spegel_gossip.transfer import metrics
+from spegel_gossip.transfer.blame import BAN_TIMEOUT, Blame
 from spegel_gossip.transfer.config import TransferConfig
+from spegel_gossip.transfer.cuts import Cuts
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
+from spegel_gossip.transfer.hedging import Hedges
 from spegel_gossip.transfer.manifests import SingleFlight, VerifiedManifests
 from spegel_gossip.transfer.opening import BLOBS_PATH, MANIFESTS_PATH, Wanted, ask
+from spegel_gossip.transfer.pace import Rates
+from spegel_gossip.transfer.race import Opener
+from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
-from spegel_gossip.transfer.stream import PeerBlobStream
+from spegel_gossip.transfer.stream import Experience, PeerBlobStream
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.response import PeerResponse
+
+log = structlog.get_logger(__name__)
 
 HASH_IN_THREAD_BYTES = 256 << 10
 """Manifests from this size on are hashed in a thread: 4 MiB would hold the loop for 10 ms and more."""
@@ -31,28 +40,65 @@ class PeerBlobFetcher:
         self._router = router
         self._client = client
         self._config = config
+        self._hedges = Hedges()
+        self._experience = Experience(
+            rates=Rates(),
+            blame=Blame(trio.current_time),
+            cuts=Cuts(trio.current_time),
+            families=Families(),
+        )
         self._manifests = SingleFlight(
             VerifiedManifests(max_bytes=config.manifest_cache_bytes), self._fetch_manifest
         )
 
     async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> PeerBlobStream:
-        """Find a source and begin; returns when its response head is in.
+        """Find a source and begin; returns when its first byte is in.
 
         Raises:
             RoutingError: nobody has it, nobody could be asked, or every holder failed.
             InvalidRangeError: the blob is shorter than `start`.
         """
+        if self._experience.cuts.must_refuse(digest):
+            raise AllHoldersFailedError(digest, ["its answers ended without a byte, again and again"])
+        sibling = self._experience.families.join(digest, start)
+        sources = self._sources(digest, Purpose.FETCH, sibling.family)
         stream = PeerBlobStream(
-            self._sources(digest, Purpose.FETCH),
+            Opener(self._client, sources, self._hedges, self._config.first_byte_timeout),
             Wanted(digest, start, stop),
+            sibling,
             router=self._router,
-            client=self._client,
+            experience=self._experience,
             config=self._config,
         )
         begun_at = trio.current_time()
-        await stream.begin()
+        has_begun = False
+        try:
+            with trio.move_on_after(self._config.answer_timeout):
+                await stream.begin()
+                has_begun = True
+        finally:
+            if not has_begun:
+                self._experience.families.leave(digest, sibling)
+        if not has_begun:
+            raise _out_of_time(digest, sources, self._config)
         metrics.FIRST_BYTE_SECONDS.labels("blob").observe(trio.current_time() - begun_at)
         return stream
+
+    def reject(self, digest: Digest) -> None:
+        """Take note that the bytes of a blob that arrived here are not those of its digest.
+
+        Those who sent them are not asked for it again for a while; where nobody else has
+        it, containerd is told to ask upstream.
+        """
+        for holder in self._experience.blame.condemn(digest):
+            metrics.BANS.inc()
+            log.warning(
+                "a holder is not asked for a blob any more: bytes that it sent of it, or others sent beside "
+                "it, were wrong; look at that node's disk",
+                digest=str(digest),
+                holder=holder,
+                seconds=BAN_TIMEOUT,
+            )
 
     async def size(self, digest: Digest) -> int:
         """Return the size of a blob that another node has.
@@ -61,6 +107,11 @@ class PeerBlobFetcher:
             RoutingError: as for `open`.
         """
         sources = self._sources(digest, Purpose.READ)
+        with trio.move_on_after(self._config.answer_timeout):
+            return await self._size(digest, sources)
+        raise _out_of_time(digest, sources, self._config)
+
+    async def _size(self, digest: Digest, sources: Sources) -> int:
         while True:
             peer = await sources.next()
             try:
@@ -86,11 +137,23 @@ class PeerBlobFetcher:
         """
         return await self._manifests.get(digest)
 
-    def _sources(self, digest: Digest, purpose: Purpose) -> Sources:
-        return Sources(self._router, digest, purpose, limit=self._config.max_sources)
+    def _sources(self, digest: Digest, purpose: Purpose, family: Family | None = None) -> Sources:
+        return Sources(
+            self._router,
+            digest,
+            purpose,
+            limit=self._config.max_sources,
+            is_banned=self._experience.blame.is_banned,
+            family=family,
+        )
 
     async def _fetch_manifest(self, digest: Digest) -> bytes:
         sources = self._sources(digest, Purpose.FETCH)
+        with trio.move_on_after(self._config.answer_timeout):
+            return await self._manifest_from_any(digest, sources)
+        raise _out_of_time(digest, sources, self._config)
+
+    async def _manifest_from_any(self, digest: Digest, sources: Sources) -> bytes:
         begun_at = trio.current_time()
         while True:
             peer = await sources.next()
@@ -145,3 +208,7 @@ class PeerBlobFetcher:
             chunks.append(data)
             left -= len(data)
         return b"".join(chunks)
+
+
+def _out_of_time(digest: Digest, sources: Sources, config: TransferConfig) -> AllHoldersFailedError:
+    return AllHoldersFailedError(digest, [*sources.attempts, f"no source within {config.answer_timeout:g} s"])

@@ -39,3 +39,13 @@ MANIFEST_CACHE_HITS = Counter(
     "spegel_gossip_transfer_manifest_cache_hits",
     "Manifests answered from memory, or together with another request for the same one.",
 )
+
+HEDGES = Counter(
+    "spegel_gossip_transfer_hedges",
+    "Requests for a blob sent to a second holder because the first took unusually long to begin.",
+)
+
+BANS = Counter(
+    "spegel_gossip_transfer_bans",
+    "Holders that are not asked for a blob any more, because wrong bytes of it arrived here.",
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -97,15 +98,37 @@ async def open_blob(client: PeerClient, peer: Peer, wanted: Wanted, *, patience:
     """
     range_header = wanted.range_header
     headers = {} if range_header is None else {"Range": range_header}
+    give_up_at = trio.current_time() + patience
     response = await ask(
         client, peer, "GET", f"{BLOBS_PATH}{wanted.digest}", headers=headers, patience=patience
     )
     try:
-        return _check(response, wanted)
-    except HolderFailedError:
+        opened = _check(response, wanted)
+        if opened.stop > opened.start and not response.head:
+            await _wait_for_first_byte(response, give_up_at)
+    except BaseException:
         # There may be any number of bytes behind that head, so the connection goes with them.
-        await response.aclose(drained=False)
+        response.close(drained=False)
         raise
+    return opened
+
+
+async def _wait_for_first_byte(response: PeerResponse, give_up_at: float) -> None:
+    """Return when there is one: a head is a promise, and ours is not made on another's promise.
+
+    Once we have answered 200, a source that never sends a byte can only be replaced, or
+    else end in an empty answer, of which containerd tolerates three.
+    """
+    with trio.move_on_at(give_up_at):
+        try:
+            await trio.lowlevel.wait_readable(response.socket)
+            has_byte = bool(await response.socket.recv(1, socket.MSG_PEEK))
+        except OSError as exc:
+            raise HolderFailedError(Reason.ENDED, f"its connection broke: {exc}") from exc
+        if not has_byte:
+            raise HolderFailedError(Reason.ENDED, "it ended before its first byte")
+        return
+    raise HolderFailedError(Reason.STALLED, "it answered, and sent no byte")
 
 
 def _check(response: PeerResponse, wanted: Wanted) -> Opened:

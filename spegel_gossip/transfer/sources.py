@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 import structlog
+import trio
 
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import AllHoldersFailedError, Peer, Purpose, Router, RoutingError
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
+from spegel_gossip.transfer.siblings import Family
 
 log = structlog.get_logger(__name__)
 
@@ -17,8 +20,26 @@ log = structlog.get_logger(__name__)
 class Sources:
     """The holders of one blob during one request, in the router's order."""
 
-    def __init__(self, router: Router, digest: Digest, purpose: Purpose, *, limit: int) -> None:
-        """Ask nobody yet; at most `limit` holders are ever given."""
+    def __init__(
+        self,
+        router: Router,
+        digest: Digest,
+        purpose: Purpose,
+        *,
+        limit: int,
+        is_banned: Callable[[Digest, str], bool],
+        family: Family | None = None,
+    ) -> None:
+        """Ask nobody yet.
+
+        Args:
+            router: names the holders
+            digest: the blob
+            purpose: of the lookup
+            limit: holders given at most
+            is_banned: says of a holder that it is not to be asked for this blob
+            family: the other streams of the blob, to share the lookup and the holders with
+        """
         self.size = 0
         """Bytes of the blob as the directory has it; 0 if it does not know, or was not asked yet."""
 
@@ -26,9 +47,17 @@ class Sources:
         self._digest = digest
         self._purpose = purpose
         self._limit = limit
+        self._is_banned = is_banned
+        self._family = family
         self._waiting: OrderedDict[str, Peer] = OrderedDict()
         self._tried: set[str] = set()
+        self._banned: set[str] = set()
         self._attempts: list[str] = []
+
+    @property
+    def attempts(self) -> tuple[str, ...]:
+        """What each holder given up met, as `AllHoldersFailedError` tells it."""
+        return tuple(self._attempts)
 
     async def next(self) -> Peer:
         """Return the next holder, looking up again when the list is used up.
@@ -45,9 +74,17 @@ class Sources:
             await self._look_up()
         if len(self._tried) >= self._limit or not self._waiting:
             raise AllHoldersFailedError(self._digest, self._attempts)
-        name, peer = self._waiting.popitem(last=False)
+        loads = Counter[str]() if self._family is None else self._family.loads()
+        # Of those that serve the fewest of this blob's streams, the first in the router's order.
+        name = min(self._waiting, key=loads.__getitem__)
         self._tried.add(name)
-        return peer
+        return self._waiting.pop(name)
+
+    def put_back(self, peer: Peer) -> None:
+        """Take a holder that was not needed after all as not tried."""
+        self._tried.discard(peer.name)
+        self._waiting[peer.name] = peer
+        self._waiting.move_to_end(peer.name, last=False)
 
     def give_up(self, peer: Peer, failure: HolderFailedError) -> None:
         """Note why a holder was given up, and tell the router what it should know."""
@@ -56,15 +93,30 @@ class Sources:
         log.debug("holder given up", digest=str(self._digest), holder=peer.name, reason=str(failure))
         if failure.reason is Reason.MISS:
             self._router.report_miss(self._digest, peer.name)
-        elif failure.reason in {Reason.UNREACHABLE, Reason.STALLED}:
+        elif failure.reason in {Reason.UNREACHABLE, Reason.STALLED, Reason.SLOW}:
             self._router.report_unreachable(peer.name)
 
     async def _look_up(self) -> None:
-        try:
-            found = await self._router.lookup(self._digest, self._purpose)
-        except RoutingError:
-            if not self._tried:
-                raise
-            return
+        family, now = self._family, trio.current_time()
+        found = None if family is None or self._tried else family.known_holders(now)
+        if found is None:
+            try:
+                found = await self._router.lookup(self._digest, self._purpose)
+            except RoutingError:
+                if not self._tried and not self._banned:
+                    raise
+                return
+            if family is not None:
+                family.remember(found, now)
         self.size = self.size or found.size
-        self._waiting.update((peer.name, peer) for peer in found.holders if peer.name not in self._tried)
+        for peer in found.holders:
+            if self._is_banned(self._digest, peer.name):
+                self._ban(peer)
+            elif peer.name not in self._tried:
+                self._waiting[peer.name] = peer
+
+    def _ban(self, peer: Peer) -> None:
+        if peer.name not in self._banned:
+            self._banned.add(peer.name)
+            self._attempts.append(f"{peer.name}: banned, bytes it sent of this blob may have been wrong")
+            metrics.SOURCE_SWITCHES.labels(Reason.BANNED.value).inc()

@@ -2,83 +2,61 @@
 
 from __future__ import annotations
 
-import select
 from dataclasses import dataclass, replace
 
 import trio
 
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.oci.errors import InvalidRangeError
-from spegel_gossip.routing import Peer, Router
+from spegel_gossip.routing import AllHoldersFailedError, Router
 from spegel_gossip.transfer import metrics
+from spegel_gossip.transfer.blame import Blame
 from spegel_gossip.transfer.config import TransferConfig
-from spegel_gossip.transfer.failures import HolderFailedError, Reason
-from spegel_gossip.transfer.opening import Opened, Wanted, open_blob
-from spegel_gossip.transfer.sources import Sources
-from spegel_gossip.wire.client import PeerClient
+from spegel_gossip.transfer.cuts import Cuts
+from spegel_gossip.transfer.opening import Wanted
+from spegel_gossip.transfer.pace import Pace, Rates, Verdict
+from spegel_gossip.transfer.race import Opener
+from spegel_gossip.transfer.segment import PeerSegment
+from spegel_gossip.transfer.siblings import Families, Sibling
 
 
-@dataclass(slots=True)
-class PeerSegment:
-    """What one holder has begun to send (`fetching.Segment`)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What all streams of this node have seen together."""
 
-    peer: Peer
-    opened: Opened
-    stall_timeout: float
-    begun_at: float
-
-    @property
-    def source(self) -> str:
-        """The member who sends it."""
-        return self.peer.name
-
-    @property
-    def head(self) -> bytes:
-        """Bytes that came along with the response head."""
-        return self.opened.response.head
-
-    @property
-    def length(self) -> int:
-        """Bytes promised, `head` included."""
-        return self.opened.stop - self.opened.start
-
-    def fileno(self) -> int:
-        """The socket to read the rest from."""
-        return self.opened.response.socket.fileno()
-
-    def failure(self) -> HolderFailedError:
-        """Say why it gives no more: a socket with nothing in it is silent, any other has ended."""
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        if poll.poll(0):
-            return HolderFailedError(Reason.ENDED, "its connection ended in the middle")
-        return HolderFailedError(Reason.STALLED, f"no byte for {self.stall_timeout:g} s")
+    rates: Rates
+    blame: Blame
+    cuts: Cuts
+    families: Families
 
 
 class PeerBlobStream:
     """The bytes of one blob, from whichever holder works (`fetching.BlobStream`).
 
-    Belongs to the one task that serves the request; begins with `begin`.
+    Belongs to the one task that serves the request; begins with `begin`, and whoever
+    began it closes it.
     """
 
     def __init__(
         self,
-        sources: Sources,
+        opener: Opener,
         wanted: Wanted,
+        sibling: Sibling,
         *,
         router: Router,
-        client: PeerClient,
+        experience: Experience,
         config: TransferConfig,
     ) -> None:
         """Take what to ask for; nobody is asked yet."""
-        self._sources = sources
+        self._opener = opener
         self._wanted = wanted
+        self._sibling = sibling
         self._router = router
-        self._client = client
+        self._experience = experience
         self._config = config
         self._segment: PeerSegment | None = None
         self._source = ""
         self._is_handed_out = False
+        self._is_exhausted = False
         self._is_closed = False
 
     @property
@@ -113,27 +91,31 @@ class PeerBlobStream:
             RoutingError: nobody has it, nobody could be asked, or every holder failed.
             InvalidRangeError: the blob is shorter than the range's start.
         """
-        opened = await self._open(self._wanted)
-        self._wanted = replace(self._wanted, stop=opened.stop, size=opened.size)
+        self._segment = segment = await self._open(self._wanted)
+        self._wanted = replace(self._wanted, stop=segment.opened.stop, size=segment.opened.size)
         metrics.IN_FLIGHT.labels("received").inc()
 
     async def next_segment(self, offset: int) -> PeerSegment:
         """Return who sends the bytes from `offset` on, the next holder if there was one.
 
         Raises:
-            AllHoldersFailedError: no source is left; end the answer short.
+            AllHoldersFailedError: no source is left; end the answer short. With several
+                streams of one blob it is raised for the lowest offset first.
         """
         if self._segment is not None and not self._is_handed_out:
             self._is_handed_out = True
             return self._segment
-        if (stopped := self._segment) is not None:
-            self._segment = None
-            self._sources.give_up(stopped.peer, stopped.failure())
-            await stopped.opened.response.aclose(drained=False)
-            self._report(stopped, offset)
-        await self._open(replace(self._wanted, start=offset))
-        self._is_handed_out = True
-        assert self._segment is not None  # noqa: S101 # `_open` set it
+        stopped, self._segment = self._segment, None
+        try:
+            if stopped is not None and stopped.verdict is Verdict.SLOW:
+                return await self._replace_slow(stopped, offset)
+            if stopped is not None:
+                await self._give_up(stopped, offset)
+            self._segment = await self._open(replace(self._wanted, start=offset))
+        except AllHoldersFailedError:
+            self._is_exhausted = True
+            await self._sibling.wait_for_turn()
+            raise
         return self._segment
 
     async def aclose(self, *, delivered: int) -> None:
@@ -142,34 +124,58 @@ class PeerBlobStream:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._is_closed = True
+        if self._is_exhausted:
+            self._experience.cuts.ended(self.digest, delivered=delivered)
         if self._wanted.size is not None:
             metrics.IN_FLIGHT.labels("received").dec()
-        if (segment := self._segment) is not None:
+        segment, self._segment = self._segment, None
+        if segment is not None:
             offset = self.start + delivered
-            self._segment = None
             self._report(segment, offset)
-            await segment.opened.response.aclose(drained=offset == segment.opened.stop)
+            segment.opened.response.close(drained=offset == segment.opened.stop)
+        self._experience.families.leave(self.digest, self._sibling)
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _open(self, wanted: Wanted) -> Opened:
-        while True:
-            peer = await self._sources.next()
-            try:
-                opened = await open_blob(self._client, peer, wanted, patience=self._config.first_byte_timeout)
-            except HolderFailedError as exc:
-                self._sources.give_up(peer, exc)
-                continue
-            except InvalidRangeError as exc:
-                if wanted.start >= max(self._sources.size, wanted.size or 0):
-                    raise
-                # The directory, or a first holder, knows the blob to be longer than this one's copy.
-                self._sources.give_up(peer, HolderFailedError(Reason.WRONG_ANSWER, str(exc)))
-                continue
-            self._source = peer.name
-            self._segment = PeerSegment(peer, opened, self._config.stall_timeout, trio.current_time())
-            return opened
+    async def _open(self, wanted: Wanted) -> PeerSegment:
+        self._sibling.holder = ""
+        peer, opened = await self._opener.open(wanted)
+        self._source = self._sibling.holder = peer.name
+        return PeerSegment(
+            peer,
+            opened,
+            self._config.stall_timeout,
+            trio.current_time(),
+            Pace(self._config, usual=self._experience.rates.usual),
+            opened.start,
+        )
+
+    async def _replace_slow(self, slow: PeerSegment, offset: int) -> PeerSegment:
+        """Return a segment from another source, or the slow one again where there is no other."""
+        try:
+            self._segment = await self._open(replace(self._wanted, start=offset))
+        except AllHoldersFailedError:
+            self._source = self._sibling.holder = slow.source
+            # Never again called slow: there is nobody to compare it with.
+            pace = Pace(self._config, usual=0.0)
+            self._segment = replace(slow, start=offset, pace=pace, verdict=Verdict.FINE)
+            return self._segment
+        except BaseException:
+            self._segment = slow
+            raise
+        await self._give_up(slow, offset)
+        return self._segment
+
+    async def _give_up(self, segment: PeerSegment, offset: int) -> None:
+        self._opener.sources.give_up(segment.peer, segment.failure())
+        segment.opened.response.close(drained=False)
+        self._report(segment, offset)
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _report(self, segment: PeerSegment, offset: int) -> None:
         moved = max(0, offset - segment.opened.start)
         metrics.BYTES.labels("received", "peer").inc(moved)
         seconds = trio.current_time() - segment.begun_at
         self._router.report_transfer(segment.source, moved_bytes=moved, seconds=seconds)
+        if moved:
+            self._experience.blame.gave(self.digest, segment.source)
+            self._experience.rates.add(moved_bytes=moved, seconds=seconds)

@@ -288,7 +288,8 @@ async def test_a_source_that_dies_in_the_middle_is_replaced_within_the_same_body
     assert received == blob(SIZE)
     assert router.unreachable == (["dying"] if then is Then.STALL else [])
     if then is not Then.RESET:
-        assert router.transfers == [("dying", given), ("a", SIZE - given)]
+        # Whose first byte never came was no transfer: we had promised nothing yet.
+        assert router.transfers == [("dying", given), ("a", SIZE - given)][0 if given else 1 :]
 
 
 async def test_when_the_list_is_used_up_the_owners_are_asked_again(

@@ -1,17 +1,29 @@
+from collections.abc import Sequence
+
 import pytest
 
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import AllHoldersFailedError, NoHolderError, OwnersUnreachableError, Peer, Purpose
 from spegel_gossip.testing.holders import TableRouter
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
+from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
 
 DIGEST = Digest.of(b"blob")
 A, B, C = (Peer(name, "", ()) for name in "abc")
 
 
-def make(router: TableRouter, *, limit: int = 5) -> Sources:
-    return Sources(router, DIGEST, Purpose.FETCH, limit=limit)
+def make(
+    router: TableRouter, *, limit: int = 5, banned: Sequence[str] = (), family: Family | None = None
+) -> Sources:
+    return Sources(
+        router,
+        DIGEST,
+        Purpose.FETCH,
+        limit=limit,
+        is_banned=lambda _digest, name: name in banned,
+        family=family,
+    )
 
 
 async def drain(sources: Sources) -> list[str]:
@@ -76,4 +88,45 @@ async def test_the_router_hears_of_misses_and_of_silence(reason: Reason) -> None
     make(router).give_up(A, HolderFailedError(reason, "whatever"))
 
     assert router.misses == ([(DIGEST, "a")] if reason is Reason.MISS else [])
-    assert router.unreachable == (["a"] if reason in {Reason.UNREACHABLE, Reason.STALLED} else [])
+    assert router.unreachable == (
+        ["a"] if reason in {Reason.UNREACHABLE, Reason.STALLED, Reason.SLOW} else []
+    )
+
+
+async def test_a_banned_holder_is_not_asked_and_the_answer_says_why() -> None:
+    router = TableRouter()
+    router.name_holders([A, B])
+    sources = make(router, banned=["a"])
+
+    assert (await sources.next()).name == "b"
+    with pytest.raises(AllHoldersFailedError) as caught:
+        await sources.next()
+
+    assert [attempt.split(":")[0] for attempt in caught.value.attempts] == ["a"]
+    assert router.unreachable == []
+
+
+async def test_a_holder_that_was_not_needed_may_be_asked_again() -> None:
+    router = TableRouter()
+    router.name_holders([A, B])
+    sources = make(router, limit=2)
+    first, second = await sources.next(), await sources.next()
+
+    sources.put_back(second)
+
+    assert await drain(sources) == ["b"]
+    assert first == A
+
+
+async def test_the_streams_of_one_blob_share_a_lookup_and_spread_over_its_holders() -> None:
+    router = TableRouter()
+    router.name_holders([A, B, C])
+    families = Families()
+    chosen = []
+    for start in range(0, 60, 10):
+        sibling = families.join(DIGEST, start)
+        sibling.holder = (await make(router, family=sibling.family).next()).name
+        chosen.append(sibling.holder)
+
+    assert chosen == ["a", "b", "c", "a", "b", "c"]
+    assert len(router.lookups) == 1

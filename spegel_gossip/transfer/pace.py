@@ -1,0 +1,79 @@
+"""How fast a source is, against what is usual here.
+
+Only the time in which the source was waited for counts. A client that takes its bytes
+slowly makes every source look slow, and another source would be no faster.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from statistics import median
+from typing import Final
+
+from spegel_gossip.transfer.config import TransferConfig
+
+REMEMBERED_RATES: Final = 64
+MIN_SAMPLES: Final = 3
+"""Transfers seen before anything is called usual."""
+
+MIN_SAMPLE_BYTES: Final = 1 << 20
+"""Of a shorter transfer the rate says more about the latency."""
+
+
+class Rates:
+    """What transfers from peers usually reach here, in bytes a second."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._recent: deque[float] = deque(maxlen=REMEMBERED_RATES)
+
+    def add(self, *, moved_bytes: int, seconds: float) -> None:
+        """Remember one transfer."""
+        if moved_bytes >= MIN_SAMPLE_BYTES and seconds > 0:
+            self._recent.append(moved_bytes / seconds)
+
+    @property
+    def usual(self) -> float:
+        """The median; 0 while too few transfers were seen."""
+        return median(self._recent) if len(self._recent) >= MIN_SAMPLES else 0.0
+
+
+class Verdict(Enum):
+    """What a source's pace is worth."""
+
+    FINE = "fine"
+
+    SLOW = "slow"
+    """Far below what is usual: another source is better, and this one is better than none."""
+
+    DRIPPING = "dripping"
+    """Hardly anything comes: as good as silent."""
+
+
+class Pace:
+    """One source's pace, judged each time it has kept us waiting for a while."""
+
+    def __init__(self, config: TransferConfig, *, usual: float) -> None:
+        """Begin; `usual` is in bytes a second, 0 if not known."""
+        self._config = config
+        self._slow_rate = usual * config.slow_fraction
+        self._waited = 0.0
+        self._moved = 0
+
+    def judge(self, *, waited: float, moved: int) -> Verdict:
+        """Count what came in, and say what the pace is worth.
+
+        Args:
+            waited: seconds for which the source was waited for since the last time
+            moved: bytes that came since the last time
+        """
+        self._waited += waited
+        self._moved += moved
+        if self._waited < self._config.slow_timeout:
+            return Verdict.FINE
+        rate = self._moved / self._waited
+        self._waited, self._moved = 0.0, 0
+        if rate < self._config.min_rate:
+            return Verdict.DRIPPING
+        return Verdict.SLOW if rate < self._slow_rate else Verdict.FINE

@@ -1,0 +1,85 @@
+"""The streams of one blob that are open at once.
+
+containerd from 2.1 on may fetch a blob as several open-ended ranges. They are one
+download: holders are looked up once for all of them and shared out among them, and
+when sources run out they must end in order. Seen on 2.1.4: FIN on a later range while
+an earlier one is open fails the pull; FIN on the lowest, then 404 to the re-open,
+makes it go on upstream.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.routing import Holders
+
+HOLDERS_KEPT: Final = 10.0
+"""Seconds for which a range that begins later goes by the lookup of the one before."""
+
+
+@dataclass(eq=False, slots=True)
+class Sibling:
+    """One stream among those of its blob."""
+
+    start: int
+    family: Family
+    holder: str = ""
+    """Who sends now; empty while nobody does."""
+
+    async def wait_for_turn(self) -> None:
+        """Return when no stream of the blob is open that began at a lower offset."""
+        while any(other.start < self.start for other in self.family.members):
+            await self.family.changed.wait()
+
+
+@dataclass(eq=False, slots=True)
+class Family:
+    """The open streams of one blob."""
+
+    members: dict[Sibling, None] = field(default_factory=dict)
+    changed: trio.Event = field(default_factory=trio.Event)
+    """Set, and replaced, when a stream ends."""
+
+    _holders: Holders | None = None
+    _found_at: float = 0.0
+
+    def known_holders(self, now: float) -> Holders | None:
+        """Return what a lookup for one of the streams found, while it is fresh."""
+        return self._holders if now < self._found_at + HOLDERS_KEPT else None
+
+    def remember(self, holders: Holders, now: float) -> None:
+        """Keep what a lookup found, for the streams that begin next."""
+        self._holders, self._found_at = holders, now
+
+    def loads(self) -> Counter[str]:
+        """Return how many of the streams each holder serves."""
+        return Counter(member.holder for member in self.members)
+
+
+class Families:
+    """All blobs that are being fetched now; as many as there are requests, which the server bounds."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._families: dict[Digest, Family] = {}
+
+    def join(self, digest: Digest, start: int) -> Sibling:
+        """Count a stream as open until it leaves."""
+        family = self._families.setdefault(digest, Family())
+        sibling = Sibling(start, family)
+        family.members[sibling] = None
+        return sibling
+
+    def leave(self, digest: Digest, sibling: Sibling) -> None:
+        """Count a stream as ended; a second time does nothing."""
+        family = sibling.family
+        family.members.pop(sibling, None)
+        family.changed.set()
+        family.changed = trio.Event()
+        if not family.members and self._families.get(digest) is family:
+            del self._families[digest]

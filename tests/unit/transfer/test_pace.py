@@ -1,0 +1,59 @@
+import pytest
+
+from spegel_gossip.transfer.config import TransferConfig
+from spegel_gossip.transfer.pace import MIN_SAMPLE_BYTES, MIN_SAMPLES, Pace, Rates, Verdict
+
+CONFIG = TransferConfig(slow_timeout=10, slow_fraction=0.125, min_rate=1000)
+USUAL = 80_000.0
+
+
+def rates(*bytes_a_second: float) -> Rates:
+    known = Rates()
+    for rate in bytes_a_second:
+        known.add(moved_bytes=MIN_SAMPLE_BYTES, seconds=MIN_SAMPLE_BYTES / rate)
+    return known
+
+
+def test_the_usual_rate_is_the_median_once_there_are_enough() -> None:
+    assert rates(*[50.0] * (MIN_SAMPLES - 1)).usual == 0
+    assert rates(10, 1e9, 200).usual == pytest.approx(200)
+
+
+def test_a_small_blob_says_nothing_of_rates() -> None:
+    known = rates(10, 20, 30)
+    known.add(moved_bytes=MIN_SAMPLE_BYTES - 1, seconds=1e-9)
+    known.add(moved_bytes=MIN_SAMPLE_BYTES, seconds=0)
+
+    assert known.usual == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    ("rate", "verdict"),
+    [
+        (USUAL, Verdict.FINE),
+        (10_000, Verdict.FINE),  # an eighth
+        (9_999, Verdict.SLOW),
+        (1000, Verdict.SLOW),
+        (999, Verdict.DRIPPING),
+        (0, Verdict.DRIPPING),
+    ],
+)
+def test_a_pace_is_judged_against_what_is_usual_and_what_is_nothing(rate: int, verdict: Verdict) -> None:
+    pace = Pace(CONFIG, usual=USUAL)
+
+    assert [pace.judge(waited=2.5, moved=rate * 5 // 2) for _ in range(3)] == [Verdict.FINE] * 3
+    assert pace.judge(waited=2.5, moved=10 * rate - 3 * (rate * 5 // 2)) is verdict
+
+
+def test_a_source_that_got_better_is_judged_by_what_it_did_since() -> None:
+    pace = Pace(CONFIG, usual=USUAL)
+
+    assert pace.judge(waited=10, moved=20_000) is Verdict.SLOW
+    assert pace.judge(waited=10, moved=800_000) is Verdict.FINE
+
+
+def test_where_nothing_is_usual_only_a_drip_is_too_slow() -> None:
+    pace = Pace(CONFIG, usual=0.0)
+
+    assert pace.judge(waited=10, moved=10_000) is Verdict.FINE
+    assert pace.judge(waited=10, moved=9_999) is Verdict.DRIPPING
