@@ -78,10 +78,11 @@ def test_changes_close_together_go_together(quiet: Advertisement) -> None:
     assert sequences == sorted(set(sequences))
 
 
-def test_news_does_not_wait_for_the_end_of_a_spread(quiet: Advertisement) -> None:
-    quiet.ring_changed(Ring.of({"me": "", "owner": "", "third": ""}), (), 10.0)
-    put(quiet, KEYS[0], 10.0)
-    telling = told(quiet, 10.0 + COALESCE_INTERVAL)
+def test_news_does_not_wait_for_the_end_of_a_spread() -> None:
+    advertisement = Advertisement("me", 7, max_datagram=1_100, rng=random.Random(1))
+    advertisement.ring_changed(BOTH, (), 0.0)
+    put(advertisement, KEYS[0], 0.0)
+    telling = told(advertisement, COALESCE_INTERVAL)
     assert telling is not None
     assert [record.key for record in telling.message.records] == [KEYS[0]]
 
