@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-import httpx
 import trio
 
 from spegel_gossip.client.endpoint import Endpoint
 from spegel_gossip.client.errors import TransientError, WrongBytesError
 from spegel_gossip.client.progress import Progress, Role
-from spegel_gossip.client.session import Ask, Session, chunks
+from spegel_gossip.client.session import Ask, Session
+from spegel_gossip.client.transport import Answer
 from spegel_gossip.content import ContentMismatchError, ContentWriter, Ingest
 from spegel_gossip.oci.descriptor import Descriptor
 
@@ -113,8 +113,8 @@ class Download:
             wanted=frozenset({200, 206, 416}),
             headers={"Range": f"bytes={offset}-"} if offset else {},
         )
-        async with self._session.open(endpoint, ask) as response:
-            match response.status_code:
+        async with self._session.open(endpoint, ask) as answer:
+            match answer.status:
                 case 200 if offset:
                     # It does not do ranges: what is here comes once more.
                     await self._drop(ingest)
@@ -122,7 +122,7 @@ class Download:
                     if reopened is None:
                         return None
                     ingest = reopened
-                case 206 if not _continues(response, offset, self._blob.size):
+                case 206 if not _continues(answer, offset, self._blob.size):
                     self._may_resume = False
                     raise TransientError(f"{endpoint.host} sent another part of {digest} than was asked for")
                 case 416:
@@ -131,18 +131,18 @@ class Download:
                     raise WrongBytesError(digest, endpoint.host)
                 case _:
                     pass
-            await self._write_body(response, ingest, endpoint)
+            await self._write_body(answer, ingest, endpoint)
         if ingest.offset < self._blob.size:
             raise TransientError(
                 f"{endpoint.host} sent {ingest.offset} of {self._blob.size} bytes of {digest}: try again"
             )
         return ingest
 
-    async def _write_body(self, response: httpx.Response, ingest: Ingest, endpoint: Endpoint) -> None:
-        source = source_of(response, endpoint)
+    async def _write_body(self, answer: Answer, ingest: Ingest, endpoint: Endpoint) -> None:
+        source = source_of(answer, endpoint)
         gathered = bytearray()
         try:
-            async for chunk in chunks(response, host=endpoint.host):
+            while chunk := await answer.read_some():
                 self._progress.move(self._blob.digest, len(chunk), source)
                 gathered += chunk
                 if len(gathered) >= WRITE_BYTES:
@@ -156,18 +156,18 @@ class Download:
             await ingest.write(bytes(gathered))
 
 
-def _continues(response: httpx.Response, offset: int, size: int) -> bool:
+def _continues(answer: Answer, offset: int, size: int) -> bool:
     """Return whether a 206 is what a range from `offset` to the end asked for (RFC 9110, section 14.4)."""
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
     if match is None or int(match[1]) != offset or int(match[2]) < offset:
         return False
     # It may send less than all of the rest, and then there is another attempt; never more.
     return int(match[2]) < size and match[3] in {"*", str(size)}
 
 
-def source_of(response: httpx.Response, endpoint: Endpoint) -> str:
+def source_of(answer: Answer, endpoint: Endpoint) -> str:
     """Return who really sends an answer, fit to be shown."""
-    name = unquote(response.headers.get(SOURCE_HEADER, ""))[:MAX_SOURCE_LENGTH]
+    name = unquote(answer.headers.get(SOURCE_HEADER, ""))[:MAX_SOURCE_LENGTH]
     if not endpoint.is_mirror or name in _UNNAMED_SOURCES or not name or not name.isprintable():
         return endpoint.host
     return f"{name} through {endpoint.host}"

@@ -84,10 +84,10 @@ async def fetch(
             scopes=(f"repository:{repository}:pull",),
             headers={"Accept": ACCEPT},
         )
-        response, content = await session.call(endpoint, ask, max_bytes=MAX_MANIFEST_BYTES)
-        promised = response.headers.get("docker-content-digest")
+        answer, content = await session.call(endpoint, ask, max_bytes=MAX_MANIFEST_BYTES)
+        promised = answer.headers.get("docker-content-digest")
         digest = _digest(content, reference, promised, endpoint)
-        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         return _verified(digest, content, media_type, source=endpoint.host)
 
     return await sources.get(attempt)

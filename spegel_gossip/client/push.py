@@ -212,12 +212,12 @@ class _Target:
 
     async def _names_it(self, endpoint: Endpoint, reference: str, digest: Digest) -> bool:
         try:
-            response, _ = await self._session.call(
+            answer, _ = await self._session.call(
                 endpoint, self._ask("HEAD", reference), max_bytes=MAX_ERROR_BYTES
             )
         except NotThereError:
             return False
-        return bool(response.headers.get("docker-content-digest") == str(digest))
+        return bool(answer.headers.get("docker-content-digest") == str(digest))
 
     def _ask(self, method: str, reference: str, manifest: VerifiedManifest | None = None) -> Ask:
         media_type = {} if manifest is None else {"Content-Type": manifest.descriptor.media_type}

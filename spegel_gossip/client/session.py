@@ -20,6 +20,7 @@ from spegel_gossip.client.config import ClientConfig
 from spegel_gossip.client.credentials import CredentialSource
 from spegel_gossip.client.endpoint import Endpoint
 from spegel_gossip.client.errors import ClientError, DeniedError, RegistryProtocolError, TransientError
+from spegel_gossip.client.transport import Answer
 
 MAX_REDIRECTS = 10
 MAX_TOKEN_ANSWER_BYTES = 256 * 1024
@@ -66,41 +67,41 @@ class Session:
         await self._http.aclose()
 
     @asynccontextmanager
-    async def open(self, endpoint: Endpoint, ask: Ask) -> AsyncIterator[httpx.Response]:
-        """Send a request and give its answer, the body still to be read with `read` or `chunks`.
+    async def open(self, endpoint: Endpoint, ask: Ask) -> AsyncIterator[Answer]:
+        """Send a request and give its answer, the body still to be read.
 
         Raises:
             TransientError: try again.
             ClientError: do not.
         """
-        response = await self._authorized(endpoint, ask)
+        answer = await self._authorized(endpoint, ask)
         try:
-            if response.status_code not in ask.wanted:
-                raise await _error(response, what=ask.what, host=endpoint.host)
-            yield response
+            if answer.status not in ask.wanted:
+                raise await _error(answer, what=ask.what)
+            yield answer
         finally:
-            await transport.close(response)
+            await answer.aclose()
 
-    async def call(self, endpoint: Endpoint, ask: Ask, *, max_bytes: int) -> tuple[httpx.Response, bytes]:
+    async def call(self, endpoint: Endpoint, ask: Ask, *, max_bytes: int) -> tuple[Answer, bytes]:
         """Send a request and read its answer whole.
 
         Raises:
             RegistryProtocolError: the answer is longer than `max_bytes`.
             ClientError: as for `open`.
         """
-        async with self.open(endpoint, ask) as response:
-            return response, await read(response, max_bytes=max_bytes, host=endpoint.host)
+        async with self.open(endpoint, ask) as answer:
+            return answer, await answer.read(max_bytes=max_bytes)
 
-    async def _authorized(self, endpoint: Endpoint, ask: Ask) -> httpx.Response:
+    async def _authorized(self, endpoint: Endpoint, ask: Ask) -> Answer:
         authenticator = self._authenticator(endpoint)
         authorization = authenticator.header(ask.scopes)
-        response = await self._send(endpoint, ask, authorization)
-        if response.status_code != httpx.codes.UNAUTHORIZED:
-            return response
-        challenges = parse_challenges_untrusted(response.headers.get_list("www-authenticate"))
-        if response.request.url.host != httpx.URL(endpoint.url).host or not challenges:
-            return response
-        await transport.close(response)
+        answer = await self._send(endpoint, ask, authorization)
+        if answer.status != httpx.codes.UNAUTHORIZED:
+            return answer
+        challenges = parse_challenges_untrusted(answer.headers.get_list("www-authenticate"))
+        if answer.url.host != httpx.URL(endpoint.url).host or not challenges:
+            return answer
+        await answer.aclose()
         authorization = await authenticator.answer(challenges, ask.scopes, authorization, self._ask_for_token)
         return await self._send(endpoint, ask, authorization)
 
@@ -111,7 +112,7 @@ class Session:
             known = self._authenticators[endpoint.url] = Authenticator(endpoint, find)
         return known
 
-    async def _send(self, endpoint: Endpoint, ask: Ask, authorization: str | None) -> httpx.Response:
+    async def _send(self, endpoint: Endpoint, ask: Ask, authorization: str | None) -> Answer:
         base = httpx.URL(endpoint.url)
         url = _url(endpoint, ask)
         headers = dict(ask.headers)
@@ -122,11 +123,11 @@ class Session:
         content = ask.body() if callable(ask.body) else ask.body
         request = self._http.build_request(ask.method, url, headers=headers, content=content)
         for _ in range(MAX_REDIRECTS):
-            response = await transport.send(self._http, request)
-            following = response.next_request
+            answer = await transport.send(self._http, request)
+            following = answer.redirected
             if following is None or ask.body is not None:
-                return response
-            await transport.close(response)
+                return answer
+            await answer.aclose()
             # httpx left Authorization out of it if it goes to another host.
             _refuse_downgrade(request.url, following.url, host=endpoint.host)
             request = following
@@ -143,60 +144,30 @@ class Session:
         else:
             asked = _with_query(url, token.query)
             request = self._http.build_request("GET", asked, headers=headers)
-        response = await transport.send(self._http, request)
+        answer = await transport.send(self._http, request)
         try:
-            if response.status_code in {httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED}:
+            if answer.status in {httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED}:
                 # What a refused refresh token and a wrong password look like (RFC 6749, section 5.2).
                 raise DeniedError(f"the token server {host} refuses the login")
-            if response.status_code != httpx.codes.OK:
-                raise await _error(response, what="a token", host=host)
-            return await read(response, max_bytes=MAX_TOKEN_ANSWER_BYTES, host=host)
+            if answer.status != httpx.codes.OK:
+                raise await _error(answer, what="a token")
+            return await answer.read(max_bytes=MAX_TOKEN_ANSWER_BYTES)
         finally:
-            await transport.close(response)
+            await answer.aclose()
 
 
-async def read(response: httpx.Response, *, max_bytes: int, host: str) -> bytes:
-    """Return the whole body of an answer.
-
-    Raises:
-        RegistryProtocolError: it is longer than `max_bytes`.
-        TransientError: the connection ended before it did.
-    """
-    content = bytearray()
-    async for chunk in chunks(response, host=host):
-        content += chunk
-        if len(content) > max_bytes:
-            raise RegistryProtocolError(f"{host} sent more than {max_bytes} bytes where less is the rule")
-    return bytes(content)
-
-
-async def chunks(response: httpx.Response, *, host: str) -> AsyncIterator[bytes]:
-    """Yield the body of an answer as it is on the wire: a digest is that of those bytes.
-
-    Raises:
-        TransientError: the connection ended before the body did.
-    """
+async def _error(answer: Answer, *, what: str) -> ClientError:
     try:
-        async for chunk in response.aiter_raw():
-            yield chunk
-    except httpx.TransportError as exc:
-        raise transport.failure_of(exc, host) from exc
-
-
-async def _error(response: httpx.Response, *, what: str, host: str) -> ClientError:
-    body = b""
-    if response.request.method != "HEAD":
-        try:
-            body = await read(response, max_bytes=MAX_ERROR_BYTES, host=host)
-        except (TransientError, RegistryProtocolError):
-            # Its words would have been nice; its status is what counts.
-            body = b""
+        body = await answer.read(max_bytes=MAX_ERROR_BYTES)
+    except (TransientError, RegistryProtocolError):
+        # Its words would have been nice; its status is what counts.
+        body = b""
     return error_of(
-        response.status_code,
+        answer.status,
         what=what,
-        host=host,
+        host=answer.host,
         body=body,
-        retry_after=response.headers.get("retry-after"),
+        retry_after=answer.headers.get("retry-after"),
         now=time.time(),
     )
 

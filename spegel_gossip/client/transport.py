@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
 import trio
@@ -57,7 +59,67 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+class Answer:
+    """An answer whose body is still to be read; closed by whoever sent the request."""
+
+    def __init__(self, response: httpx.Response, host: str) -> None:
+        """Take over a response; `host` names who sent it in errors."""
+        self.status = response.status_code
+        self.headers = response.headers
+        self.url = response.url
+        self.host = host
+        self._response = response
+        self._raw: AsyncIterator[bytes] | None = None
+
+    @property
+    def redirected(self) -> httpx.Request | None:
+        """The request that follows a redirect; without Authorization if it goes to another host."""
+        return self._response.next_request
+
+    async def read_some(self) -> bytes:
+        """Return the next bytes as they are on the wire, empty at the end: a digest is that of those.
+
+        Raises:
+            TransientError: the connection ended before the body did.
+        """
+        if self._raw is None:
+            self._raw = self._response.aiter_raw()
+        try:
+            while not (data := await anext(self._raw)):
+                pass
+        except StopAsyncIteration:
+            return b""
+        except httpx.TransportError as exc:
+            raise failure_of(exc, self.host) from exc
+        return data
+
+    async def read(self, *, max_bytes: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            RegistryProtocolError: it is longer than `max_bytes`.
+            TransientError: the connection ended before it did.
+        """
+        content = bytearray()
+        while data := await self.read_some():
+            content += data
+            if len(content) > max_bytes:
+                raise RegistryProtocolError(f"{self.host} sent more than {max_bytes} bytes where less is due")
+        return bytes(content)
+
+    async def aclose(self) -> None:
+        """Release the connection, also while this task is being cancelled."""
+        with trio.CancelScope(shield=True):
+            await self._response.aclose()
+            if self._raw is not None:
+                # What is suspended in the middle of a closed body ends by an error. Left to the
+                # garbage collector it would end at some time, in some task.
+                with suppress(httpx.HTTPError, httpx.StreamError):
+                    async for _ in self._raw:
+                        pass
+
+
+async def send(client: httpx.AsyncClient, request: httpx.Request) -> Answer:
     """Send one request and return its answer, with the body unread.
 
     Raises:
@@ -66,15 +128,9 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
     """
     host = request.url.netloc.decode("ascii")
     try:
-        return await client.send(request, stream=True)
+        return Answer(await client.send(request, stream=True), host)
     except httpx.TransportError as exc:
         raise failure_of(exc, host) from exc
-
-
-async def close(response: httpx.Response) -> None:
-    """Release the connection, also while this task is being cancelled."""
-    with trio.CancelScope(shield=True):
-        await response.aclose()
 
 
 def failure_of(error: httpx.TransportError, host: str) -> ClientError:

@@ -26,6 +26,7 @@ from spegel_gossip.client.errors import (
 )
 from spegel_gossip.client.progress import Outcome, Progress
 from spegel_gossip.client.session import Ask, Session
+from spegel_gossip.client.transport import Answer
 from spegel_gossip.content import BlobReader
 from spegel_gossip.oci.descriptor import Descriptor
 
@@ -105,18 +106,18 @@ class Upload:
         for source in self._mount_from:
             query = [("mount", str(self._blob.digest)), ("from", source)]
             try:
-                response = await self._call(
+                answer = await self._call(
                     endpoint, "POST", url, wanted=frozenset({201, 202}), query=query, also=(source,)
                 )
             except DeniedError:
                 # We may push here and not read there; then it is an upload like any other.
                 continue
-            if response.status_code == HTTPStatus.CREATED:
+            if answer.status == HTTPStatus.CREATED:
                 return True
-            self._follow(endpoint, response)
+            self._follow(endpoint, answer)
             return False
-        response = await self._call(endpoint, "POST", url, wanted=frozenset({202}))
-        self._follow(endpoint, response)
+        answer = await self._call(endpoint, "POST", url, wanted=frozenset({202}))
+        self._follow(endpoint, answer)
         return False
 
     async def _send_whole(self, endpoint: Endpoint) -> None:
@@ -134,7 +135,7 @@ class Upload:
         size = self._blob.size
         while self._position < size:
             stop = min(self._position + self._chunk_bytes, size)
-            response = await self._call(
+            answer = await self._call(
                 endpoint,
                 "PATCH",
                 self._location or "",
@@ -146,7 +147,7 @@ class Upload:
                 },
                 part=(self._position, stop),
             )
-            self._follow(endpoint, response)
+            self._follow(endpoint, answer)
             self._position = stop
         await self._put(endpoint, start=size)
 
@@ -165,7 +166,7 @@ class Upload:
     async def _find_position(self, endpoint: Endpoint) -> None:
         """Ask how much of it the registry has; an upload that it has forgotten begins anew."""
         try:
-            response = await self._call(endpoint, "GET", self._location or "", wanted=frozenset({204}))
+            answer = await self._call(endpoint, "GET", self._location or "", wanted=frozenset({204}))
         except TransientError:
             raise
         except ClientError:
@@ -173,21 +174,21 @@ class Upload:
             self._progress.restart(self._blob.digest)
             await self._begin(endpoint)
             return
-        match = _RANGE.fullmatch(response.headers.get("range", ""))
+        match = _RANGE.fullmatch(answer.headers.get("range", ""))
         taken = 0 if match is None else int(match[1]) + 1
         # `0-0` is said of one byte and of none alike; one byte more or less is cheap to send.
         self._position = taken if 1 < taken <= self._blob.size else 0
-        self._follow(endpoint, response)
+        self._follow(endpoint, answer)
 
-    def _follow(self, endpoint: Endpoint, response: httpx.Response) -> None:
-        location = response.headers.get("location")
+    def _follow(self, endpoint: Endpoint, answer: Answer) -> None:
+        location = answer.headers.get("location")
         if not location:
             raise RegistryProtocolError(f"{endpoint.host} began an upload and did not say where to")
         try:
-            self._location = str(response.request.url.join(location))
+            self._location = str(answer.url.join(location))
         except httpx.InvalidURL as exc:
             raise RegistryProtocolError(f"{endpoint.host} began an upload at no address") from exc
-        least = response.headers.get("oci-chunk-min-length", "")
+        least = answer.headers.get("oci-chunk-min-length", "")
         if least.isascii() and least.isdigit() and len(least) < 12:
             self._chunk_bytes = max(self._chunk_bytes, int(least))
 
@@ -202,7 +203,7 @@ class Upload:
         query: Sequence[tuple[str, str]] = (),
         part: tuple[int, int] | None = None,
         also: Sequence[str] = (),
-    ) -> httpx.Response:
+    ) -> Answer:
         def body() -> AsyncIterator[bytes]:
             start, stop = part or (0, 0)
             return self._read(start, stop, endpoint)
@@ -222,8 +223,8 @@ class Upload:
             query=query,
             body=None if part is None else body,
         )
-        response, _ = await self._session.call(endpoint, ask, max_bytes=MAX_ERROR_BYTES)
-        return response
+        answer, _ = await self._session.call(endpoint, ask, max_bytes=MAX_ERROR_BYTES)
+        return answer
 
     async def _read(self, start: int, stop: int, endpoint: Endpoint) -> AsyncIterator[bytes]:
         while start < stop:
