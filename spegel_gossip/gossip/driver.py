@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from math import inf
+from typing import TypeVar
 
 import trio
 from prometheus_client import REGISTRY
@@ -26,6 +27,7 @@ from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.engine import Swim
 from spegel_gossip.swim.events import BootRaised, MemberDied, MemberJoined, MemberLeft, MembershipEvent
+from spegel_gossip.swim.exchanges import Turns
 from spegel_gossip.swim.introspection import MemberDetail, NameConflict
 from spegel_gossip.swim.member import Member, MemberRecord
 from spegel_gossip.swim.outbox import PushPull, Stream, TcpPing
@@ -50,6 +52,7 @@ LEAVE_TIMEOUT = 1.0
 """Seconds to tell the others that we go; whoever misses it hears it from the rest."""
 
 OnEvent = Callable[[MembershipEvent], None]
+T = TypeVar("T")
 
 
 class Gossip:
@@ -193,10 +196,7 @@ class Gossip:
         if request.method != "POST":
             await exchange.answer(405, headers={"Allow": "POST"})
             return
-        try:
-            body = self._engine.answer_push_pull(request.body, request.sender, trio.current_time())
-        finally:
-            self._settle()
+        body = await self._in_turns(self._engine.answer_push_pull_in_turns(request.body, request.sender))
         await exchange.answer(200, body=body, sealed=True)
 
     async def _answer_ping(self, _request: PeerRequest, exchange: PeerExchange) -> None:
@@ -267,8 +267,7 @@ class Gossip:
         peer = Peer(exchange.peer, "", exchange.addresses)
         try:
             answer = await self._post(peer, engine.push_pull_hashes(trio.current_time()))
-            claims = engine.push_pull_claims(answer, exchange, trio.current_time())
-            self._settle()
+            claims = await self._in_turns(engine.push_pull_claims_in_turns(answer, exchange))
             if claims is not None:
                 await self._post(peer, claims)
         except (WireError, DecodeError) as exc:
@@ -276,6 +275,19 @@ class Gossip:
             engine.push_pull_failed(exchange, trio.current_time())
         else:
             engine.push_pull_done(exchange, trio.current_time())
+
+    async def _in_turns(self, turns: Turns[T]) -> T:
+        """Have the engine work through a body; between two turns all others on the loop have theirs."""
+        next(turns)
+        while True:
+            try:
+                turns.send(trio.current_time())
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            finally:
+                self._settle()
+            await trio.lowlevel.checkpoint()
 
     async def _post(self, peer: Peer, body: bytes) -> bytes:
         answer = await self._client.call(peer, "POST", PUSH_PULL_PATH, body=body, timeout=PUSH_PULL_TIMEOUT)

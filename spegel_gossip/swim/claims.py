@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.member import MemberRecord, MemberState
 
 INCARNATION_LIMIT = 1 << 62
@@ -50,12 +49,13 @@ def supersedes(new: Claim, old: Claim) -> bool:
         return new.incarnation > old.incarnation
     if new.state is not old.state:
         return new.state > old.state
-    if new.record == old.record:
+    if new.record is old.record or new.record == old.record:
         return False
     return _record_order(new.record) > _record_order(old.record)
 
 
-def _record_order(record: MemberRecord) -> tuple[int, tuple[Address, ...], str, str, int, int]:
+def _record_order(record: MemberRecord) -> tuple[object, ...]:
     return (
         record.boot, record.addresses, record.zone, record.version, record.wire_min, record.wire_max,
+        record.appended,
     )  # fmt: skip

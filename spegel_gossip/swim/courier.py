@@ -86,8 +86,8 @@ class Courier:
         """
         own = self._view.own
         if own.state is MemberState.LEFT and own.name not in self._view.queue:
-            return codec.encode(own.claim(now))
+            return codec.encode_packed_claim(own.packed, own.age(now))
         entry = self._view.table.get(target)
         if entry is None or entry.state is MemberState.ALIVE or not self._config.has_buddy_system:
             return None
-        return codec.encode(entry.claim(now))
+        return codec.encode_packed_claim(entry.packed, entry.age(now))

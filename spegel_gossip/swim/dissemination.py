@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 
-from spegel_gossip.swim import codec
-from spegel_gossip.swim.claims import Claim
-
 SMALLEST_CLAIM_BYTES = 32
 """Below this room no claim fits, so none is looked for."""
 
@@ -39,15 +36,14 @@ class DisseminationQueue:
     def __contains__(self, name: str) -> bool:
         return name in self._transmits
 
-    def add(self, claim: Claim) -> None:
-        """Queue a claim, replacing what was to be said about that member.
+    def add(self, name: str, data: bytes) -> None:
+        """Queue an encoded claim, replacing what was to be said about that member.
 
         One too long for a datagram is left to push-pull.
         """
-        self.discard(claim.name)
-        data = codec.encode(claim)
+        self.discard(name)
         if len(data) <= self._max_claim_bytes:
-            self._put(claim.name, data, 0)
+            self._put(name, data, 0)
 
     def discard(self, name: str) -> None:
         """Forget what was to be said about a member."""

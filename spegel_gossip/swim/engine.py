@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import TypeVar
 
 from spegel_gossip.errors import DecodeError
-from spegel_gossip.swim import codec
 from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.claim_codec import check_record
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.courier import Courier
 from spegel_gossip.swim.events import MembershipEvent
-from spegel_gossip.swim.exchanges import Exchanges
+from spegel_gossip.swim.exchanges import Exchanges, Turns, at_once
 from spegel_gossip.swim.gossiper import Gossiper
 from spegel_gossip.swim.introspection import MemberDetail, NameConflict, SwimCounters
 from spegel_gossip.swim.member import Member, MemberRecord, MemberState
@@ -34,6 +35,8 @@ from spegel_gossip.swim.prober import Prober
 from spegel_gossip.swim.receiver import Receiver
 from spegel_gossip.swim.relays import Relays
 from spegel_gossip.swim.view import View
+
+T = TypeVar("T")
 
 
 class Swim:
@@ -49,7 +52,7 @@ class Swim:
         Raises:
             ConfigError: the record cannot be put on the wire; the message says why.
         """
-        codec.check_record(record)
+        check_record(record)
         self._config = config
         self._outbox = Outbox()
         self.counters = SwimCounters()
@@ -106,7 +109,7 @@ class Swim:
         Raises:
             ConfigError: the record cannot be put on the wire.
         """
-        codec.check_record(record)
+        check_record(record)
         if record.name != self._view.name:
             raise ValueError(f"a member keeps its name, {self._view.name!r}")
         self._view.change_record(record, now)
@@ -147,10 +150,11 @@ class Swim:
         Raises:
             DecodeError: the body is malformed.
         """
-        try:
-            return self._exchanges.answer(body, sender_name, now)
-        finally:
-            self._gossiper.schedule(now)
+        return at_once(self.answer_push_pull_in_turns(body, sender_name), now)
+
+    def answer_push_pull_in_turns(self, body: bytes, sender_name: str) -> Turns[bytes]:
+        """Do the same in turns of a millisecond; the driver must be woken after each."""
+        return self._gossip_after(self._exchanges.answer(body, sender_name))
 
     def push_pull_claims(self, answer: bytes, exchange: PushPull, now: float) -> bytes | None:
         """Take in the answer to the first request; return the body of the second.
@@ -160,10 +164,11 @@ class Swim:
         Raises:
             DecodeError: the answer is malformed; say `push_pull_failed`.
         """
-        try:
-            return self._exchanges.claims(answer, exchange, now)
-        finally:
-            self._gossiper.schedule(now)
+        return at_once(self.push_pull_claims_in_turns(answer, exchange), now)
+
+    def push_pull_claims_in_turns(self, answer: bytes, exchange: PushPull) -> Turns[bytes | None]:
+        """Do the same in turns of a millisecond; the driver must be woken after each."""
+        return self._gossip_after(self._exchanges.claims(answer, exchange))
 
     def push_pull_done(self, exchange: PushPull, now: float) -> None:
         """Take in that an exchange came to its end."""
@@ -277,6 +282,19 @@ class Swim:
         """Return all we know of everybody."""
         return [self._detail(entry, now) for entry in self._view.table]
 
+    def _gossip_after(self, turns: Turns[T]) -> Turns[T]:
+        """Pass turns on, each followed by a look whether there is something to spread."""
+        next(turns)
+        while True:
+            now = yield
+            try:
+                turns.send(now)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            finally:
+                self._gossiper.schedule(now)
+
     def _woke_late(self, seconds: float) -> None:
         """Distrust what silence seemed to say while this member was not running.
 
@@ -289,7 +307,7 @@ class Swim:
         self._prober.abandon()
 
     def _detail(self, entry: Entry, now: float) -> MemberDetail:
-        suspicion = self._view.suspicion_of(entry.name)
+        suspicion = self._view.suspicions.get(entry.name)
         accusers = (entry.accuser,) if entry.accuser else ()
         return MemberDetail(
             member=entry.member,

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeVar
 
 from spegel_gossip.errors import DecodeError
-from spegel_gossip.swim import codec
 from spegel_gossip.swim.address import Address
-from spegel_gossip.swim.buckets import bucket_count, bucket_hashes, bucket_of
+from spegel_gossip.swim.buckets import bucket_count, bucket_hashes
+from spegel_gossip.swim.claim_codec import array_header
 from spegel_gossip.swim.claims import Claim, supersedes
 from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.exchange_codec import (
+    ClaimReader,
+    encode_bucket_claims,
+    encode_push_pull,
+    read_push_pull_untrusted,
+)
 from spegel_gossip.swim.introspection import SwimCounters
 from spegel_gossip.swim.members import Entry
-from spegel_gossip.swim.messages import BucketClaims, BucketHashes
+from spegel_gossip.swim.messages import BucketHashes
 from spegel_gossip.swim.outbox import Outbox, PushPull
 from spegel_gossip.swim.view import View
+
+T = TypeVar("T")
 
 SCALE_THRESHOLD = 32
 """Members up to which the push-pull interval is not stretched (memberlist's pushPullScale)."""
@@ -36,6 +46,27 @@ FOLLOW_UP_INTERVAL = 2.0
 
 STREAM_TIMEOUT = 60.0
 """Seconds after which a push-pull of which the driver says nothing is given up."""
+
+
+CLAIMS_A_TURN = 64
+"""Claims that are heard before others on the loop have their turn: one or two milliseconds."""
+
+ENTRIES_A_TURN = 512
+"""Entries of our own table that are compared and told in one turn, which is much less work."""
+
+Turns = Generator[None, float, T]
+"""Work in turns: `send` the time to have the next one done; the result comes with StopIteration."""
+
+
+def at_once(turns: Turns[T], now: float) -> T:
+    """Do all turns without a pause, and return the result."""
+    try:
+        next(turns)
+        while True:
+            turns.send(now)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 def push_pull_scale(n: int) -> int:
@@ -117,52 +148,74 @@ class Exchanges:
 
     def hashes(self, now: float) -> bytes:
         """Return the body of a push-pull's first request."""
-        claims = self._claims(now)
-        return codec.encode_push_pull(BucketHashes(bucket_hashes(claims, bucket_count(len(claims)))))
+        entries = self._told(now)
+        return encode_push_pull(BucketHashes(_hashes_of(entries, bucket_count(len(entries)))))
 
-    def answer(self, body: bytes, peer: str, now: float) -> bytes:
+    def answer(self, body: bytes, peer: str) -> Turns[bytes]:
         """Answer either request of a push-pull.
 
         Raises:
-            DecodeError: the body is not one.
+            DecodeError: the body is not one; what stood before the fault was taken in.
         """
-        message = codec.decode_push_pull_untrusted(body)
-        if isinstance(message, BucketClaims):
-            self._view.hear_push_pull(message.claims, peer, now)
+        message = read_push_pull_untrusted(body)
+        now = yield
+        if isinstance(message, ClaimReader):
+            yield from self._hear(message, peer)
             return b""
         self._counters.push_pulls_answered += 1
         count = len(message.hashes)
-        claims = self._claims(now)
-        ours = bucket_hashes(claims, count)
-        differing = {at for at, theirs in enumerate(message.hashes) if theirs != ours[at]}
-        told = tuple(claim for claim in claims if bucket_of(claim.name, count) in differing)
-        return codec.encode_push_pull(BucketClaims(self._view.name, count, tuple(sorted(differing)), told))
+        entries = self._told(now)
+        ours = _hashes_of(entries, count)
+        differing = [at for at, theirs in enumerate(message.hashes) if theirs != ours[at]]
+        told = yield from self._rows(entries, dict.fromkeys(differing), count)
+        return encode_bucket_claims(self._view.name, count, differing, told)
 
-    def claims(self, answer: bytes, exchange: PushPull, now: float) -> bytes | None:
+    def claims(self, answer: bytes, exchange: PushPull) -> Turns[bytes | None]:
         """Take in the answer to the first request; return the body of the second, None if needless.
 
         Raises:
             DecodeError: the answer is not one; the exchange has failed.
         """
-        message = codec.decode_push_pull_untrusted(answer)
-        if not isinstance(message, BucketClaims):
+        message = read_push_pull_untrusted(answer)
+        now = yield
+        if not isinstance(message, ClaimReader):
             raise DecodeError("bucket hashes where claims belong")
         if not exchange.peer:
             self._reached(exchange, message.name, now)
         # Also if it bears our own name: ourselves we tell nothing new, and another process
         # under that name must hear of us, or nobody would show the conflict (departure 2).
+        theirs = yield from self._hear(message, message.name)
         count = max(1, message.bucket_count)
-        self._view.hear_push_pull(message.claims, message.name, now)
-        theirs = {claim.name: claim for claim in message.claims}
         differing = dict.fromkeys(message.buckets)
-        news = tuple(
-            claim
-            for claim in self._claims(now)
-            if bucket_of(claim.name, count) in differing and _is_news(claim, theirs.get(claim.name))
-        )
-        if not news:
-            return None
-        return codec.encode_push_pull(BucketClaims(self._view.name, 0, (), news))
+        news = yield from self._rows(self._told(now), differing, count, theirs)
+        return encode_bucket_claims(self._view.name, 0, (), news) if news else None
+
+    def _rows(
+        self, entries: Sequence[Entry], buckets: Container[int], count: int,
+        theirs: Mapping[str, Claim] = MappingProxyType({}),
+    ) -> Turns[list[bytes]]:  # fmt: skip
+        """Return as packed claims what is in these buckets and news to one who knows `theirs`."""
+        rows: list[bytes] = []
+        mask = count - 1
+        now = yield
+        for turn, entry in enumerate(entries, start=1):
+            if entry.name_hash & mask in buckets and _is_news(entry, theirs.get(entry.name), now):
+                rows.append(_row(entry, now))
+            if turn % ENTRIES_A_TURN == 0:
+                now = yield
+        return rows
+
+    def _hear(self, message: ClaimReader, peer: str) -> Turns[dict[str, Claim]]:
+        """Take in the claims of a body, and return them by name."""
+        heard: dict[str, Claim] = {}
+        spread = self._view.table.n > 1
+        now = yield
+        for turn, claim in enumerate(message, start=1):
+            self._view.hear_push_pull(claim, peer, now, spread=spread)
+            heard[claim.name] = claim
+            if turn % CLAIMS_A_TURN == 0:
+                now = yield
+        return heard
 
     def done(self, exchange: PushPull, now: float) -> None:
         """Take in that a push-pull came to its end."""
@@ -178,13 +231,8 @@ class Exchanges:
             self._retry(exchange.addresses[0], now)
         self._try_seeds(now)
 
-    def _claims(self, now: float) -> list[Claim]:
-        silent = self._config.tombstone_silent_age
-        return [
-            entry.claim(now)
-            for entry in self._view.table
-            if entry.member.is_live or now - entry.since_at < silent
-        ]
+    def _told(self, now: float) -> list[Entry]:
+        return self._view.table.told(now, silent_age=self._config.tombstone_silent_age)
 
     def _open(self, exchange: PushPull, now: float) -> bool:
         if exchange in self._under_way or len(self._under_way) >= self._config.max_push_pulls:
@@ -249,5 +297,18 @@ def _addresses_of(entry: Entry) -> tuple[Address, ...]:
     return tuple(dict.fromkeys((entry.address, *entry.member.record.addresses)))
 
 
-def _is_news(ours: Claim, theirs: Claim | None) -> bool:
-    return theirs is None or supersedes(ours, theirs)
+def _hashes_of(entries: Sequence[Entry], count: int) -> tuple[int, ...]:
+    return bucket_hashes([(entry.name_hash, entry.claim_hash) for entry in entries], count)
+
+
+def _row(entry: Entry, now: float) -> bytes:
+    return array_header(entry.packed.count) + entry.packed.fields(entry.age(now))
+
+
+def _is_news(ours: Entry, theirs: Claim | None, now: float) -> bool:
+    if theirs is None:
+        return True
+    member = ours.member
+    # Most often both say the same of the same record, and nothing need be built to see it.
+    is_same = member.record is theirs.record and member.incarnation == theirs.incarnation
+    return not (is_same and member.state is theirs.state) and supersedes(ours.claim(now), theirs)

@@ -45,6 +45,9 @@ class MemberRecord:
     wire_max: int = 1
     """The newest wire version it understands."""
 
+    appended: tuple[bytes, ...] = ()
+    """Fields that a later release appended to its claims, each as it came, to be passed on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

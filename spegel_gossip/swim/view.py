@@ -7,9 +7,10 @@ and there is one rule for all: `supersedes`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
+from spegel_gossip.swim import codec
 from spegel_gossip.swim.claims import INCARNATION_LIMIT, Claim, supersedes
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.dissemination import DisseminationQueue
@@ -30,7 +31,7 @@ from spegel_gossip.swim.member import Member, MemberRecord, MemberState
 from spegel_gossip.swim.member_order import MemberOrder
 from spegel_gossip.swim.members import Entry, MemberTable
 from spegel_gossip.swim.outbox import Outbox
-from spegel_gossip.swim.suspicion import Suspicion
+from spegel_gossip.swim.suspicion import Suspicions
 
 MAX_CONFLICTS = 16
 """Other processes under our own name that are remembered."""
@@ -49,7 +50,7 @@ class View:
         self._config = config
         self._outbox = outbox
         self._counters = counters
-        self._suspicions: dict[str, Suspicion] = {}
+        self.suspicions = Suspicions(config)
         self._conflicts: dict[NameConflict, None] = {}
         self._reap_at: float | None = None
         self.name = record.name
@@ -66,10 +67,6 @@ class View:
         """Other processes that live under our name, as far as we heard."""
         return tuple(self._conflicts)
 
-    def suspicion_of(self, name: str) -> Suspicion | None:
-        """Return the suspicion that runs against a member."""
-        return self._suspicions.get(name)
-
     def hear(self, claim: Claim, now: float) -> Claim | None:
         """Take in a claim that came with a datagram; return what its sender should hear in turn.
 
@@ -85,14 +82,17 @@ class View:
         self._hear(claim, now, spread=True)
         return None
 
-    def hear_push_pull(self, claims: Sequence[Claim], peer: str, now: float) -> None:
-        """Take in what a peer's table says.
+    def hear_push_pull(self, claim: Claim, peer: str, now: float, *, spread: bool) -> None:
+        """Take in one claim of a peer's table.
 
-        Who knew nobody learns everybody here, and need not tell them to each other.
+        Args:
+            claim: what the peer holds
+            peer: its name
+            now: monotonic seconds
+            spread: whether others hear of it from us; who knew nobody learns everybody
+                by push-pull, and need not tell them to each other
         """
-        spread = self.table.n > 1
-        for claim in claims:
-            self._hear(self._softened(claim, peer), now, spread=spread)
+        self._hear(self._softened(claim, peer), now, spread=spread)
 
     def suspect(self, name: str, now: float) -> None:
         """Suspect a member, because a probe of ours failed."""
@@ -114,24 +114,20 @@ class View:
 
     def introduce(self, now: float) -> None:
         """Say what we are, to whom it may concern."""
-        self.queue.add(self.own.claim(now))
+        self._disseminate(self.own, now)
 
     def postpone(self, seconds: float) -> None:
         """Move all suspicions: this member was not running, so nothing could be refuted to it."""
-        for suspicion in self._suspicions.values():
-            suspicion.postpone(seconds)
+        self.suspicions.postpone(seconds)
 
     def next_timer_at(self) -> float | None:
         """Return when the next suspicion runs out or tombstones are looked at."""
-        times = [suspicion.ends_at for suspicion in self._suspicions.values()]
-        if self._reap_at is not None:
-            times.append(self._reap_at)
-        return min(times, default=None)
+        times = (self.suspicions.next_end_at(), self._reap_at)
+        return min((at for at in times if at is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Declare dead whose suspicion ran out, and drop old tombstones."""
-        due = [name for name, suspicion in self._suspicions.items() if suspicion.ends_at <= now]
-        for name in due:
+        for name in self.suspicions.ended(now):
             self._counters.deaths_declared += 1
             death = replace(self.table[name].claim(now), state=MemberState.DEAD, accuser=self.name)
             self._hear(death, now, spread=True)
@@ -162,15 +158,21 @@ class View:
             accepted = supersedes(claim, entry.claim(now))
             if not accepted and _same_suspicion(claim, entry.member):
                 accepted = spread = self._confirm(claim)
-        if accepted and self._accept(claim, entry, now) and spread:
-            self.queue.add(claim)
+        if accepted:
+            accepted_entry = self._accept(claim, entry, now)
+            if accepted_entry is not None and spread:
+                self._disseminate(accepted_entry, now)
 
-    def _accept(self, claim: Claim, entry: Entry | None, now: float) -> bool:
+    def _disseminate(self, entry: Entry, now: float) -> None:
+        self.queue.add(entry.name, codec.encode_packed_claim(entry.packed, entry.age(now)))
+
+    def _accept(self, claim: Claim, entry: Entry | None, now: float) -> Entry | None:
+        """Make the table say so; return the entry, None if there is no room for it."""
         old = None if entry is None else entry.member
         was_alone = self.table.n == 1
         if entry is None and not self._make_room():
             self._counters.members_refused += 1
-            return False
+            return None
         entry = self.table.put(claim, now)
         self._counters.claims_accepted += 1
         self._time_suspicion(claim, old, now)
@@ -183,7 +185,7 @@ class View:
                 self.introduce(now)
         elif self._reap_at is None:
             self._reap_at = now + REAP_INTERVAL
-        return True
+        return entry
 
     def _make_room(self) -> bool:
         """Forget the ex-member that is gone longest, if the table is full; return whether there is room."""
@@ -197,19 +199,15 @@ class View:
         return True
 
     def _time_suspicion(self, claim: Claim, old: Member | None, now: float) -> None:
-        running = self._suspicions.get(claim.name)
         if claim.state is not MemberState.SUSPECT:
-            self._suspicions.pop(claim.name, None)
-        elif running is None or old is None or old.incarnation != claim.incarnation:
+            self.suspicions.end(claim.name)
+        elif claim.name not in self.suspicions or old is None or old.incarnation != claim.incarnation:
             self._counters.suspicions += 1
-            self._suspicions[claim.name] = Suspicion(
-                accuser=claim.accuser, n=self.table.n, config=self._config, now=now
-            )
+            self.suspicions.begin(claim.name, accuser=claim.accuser, n=self.table.n, now=now)
 
     def _confirm(self, claim: Claim) -> bool:
         """Count an independent suspicion; each that counts is passed on (Lifeguard, IV-B)."""
-        running = self._suspicions.get(claim.name)
-        if running is None or not running.confirm(claim.accuser):
+        if not self.suspicions.confirm(claim.name, claim.accuser):
             return False
         self._counters.confirmations += 1
         return True
@@ -243,8 +241,7 @@ class View:
         self._outbox.tell(NameConflicted(self.name, conflict.address, conflict.boot))
 
     def _speak(self, claim: Claim, now: float) -> None:
-        self.table.put(claim, now)
-        self.queue.add(claim)
+        self._disseminate(self.table.put(claim, now), now)
 
 
 def _same_suspicion(claim: Claim, member: Member) -> bool:

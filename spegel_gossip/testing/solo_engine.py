@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from spegel_gossip.swim import codec
+from spegel_gossip.swim import codec, exchange_codec
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.claims import Claim
 from spegel_gossip.swim.config import SwimConfig
@@ -65,7 +65,7 @@ class SoloEngine:
 
     def push_pull(self, peer: str, claims: Sequence[Claim]) -> None:
         """Have a peer tell claims by push-pull."""
-        body = codec.encode_push_pull(BucketClaims(peer, 0, (), tuple(claims)))
+        body = exchange_codec.encode_push_pull(BucketClaims(peer, 0, (), tuple(claims)))
         self.engine.answer_push_pull(body, peer, self.now)
         self.drain()
 
@@ -116,8 +116,8 @@ class SoloEngine:
 
     def table_told(self) -> dict[str, Claim]:
         """Return the whole table as a push-pull would tell it."""
-        body = codec.encode_push_pull(BucketHashes((1,)))
-        answer = codec.decode_push_pull_untrusted(self.engine.answer_push_pull(body, "n1", self.now))
+        body = exchange_codec.encode_push_pull(BucketHashes((1,)))
+        answer = exchange_codec.decode_push_pull_untrusted(self.engine.answer_push_pull(body, "n1", self.now))
         return {claim.name: claim for claim in answer.claims} if isinstance(answer, BucketClaims) else {}
 
     def state_of(self, name: str) -> MemberState | None:

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from spegel_gossip.swim.codec import MAX_NAME_BYTES
-from spegel_gossip.swim.names import name_hash
+from spegel_gossip.swim.names import MAX_NAME_BYTES, name_hash
 from spegel_gossip.wire.credentials import Credentials, first_counter
 from spegel_gossip.wire.errors import EnvelopeError
 from spegel_gossip.wire.kinds import DatagramKind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from spegel_gossip.errors import SpegelGossipError
-from spegel_gossip.swim.codec import MAX_NAME_BYTES
+from spegel_gossip.swim.names import MAX_NAME_BYTES
 from spegel_gossip.wire import signing
 from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.keyring import Keyring

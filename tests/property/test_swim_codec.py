@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spegel_gossip.errors import DecodeError
-from spegel_gossip.swim import codec
+from spegel_gossip.swim import claim_codec, codec, exchange_codec
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.claims import INCARNATION_LIMIT, Claim
 from spegel_gossip.swim.member import MemberRecord, MemberState
@@ -22,7 +22,7 @@ hosts = st.ip_addresses(v=4) | st.ip_addresses(v=6, network="fd00::/8")
 addresses = st.builds(lambda ip, port: Address(str(ip), port), hosts, st.integers(1, 65535))
 address_lists = st.lists(addresses, min_size=1, max_size=8).map(tuple)
 records = st.builds(MemberRecord, names, incarnations, address_lists, texts, texts)
-ages = st.integers(0, codec.MAX_AGE - 1).map(float)
+ages = st.integers(0, claim_codec.MAX_AGE - 1).map(float)
 claims = st.builds(Claim, records, incarnations, st.sampled_from(MemberState), texts, ages)
 notes = st.binary(max_size=24)
 messages = st.one_of(
@@ -50,15 +50,15 @@ def test_datagrams_come_back_as_they_were(row: list[Message]) -> None:
 
 @given(bodies)
 @settings(deadline=None)
-def test_push_pull_bodies_come_back_as_they_were(body: codec.PushPullBody) -> None:
-    assert codec.decode_push_pull_untrusted(codec.encode_push_pull(body)) == body
+def test_push_pull_bodies_come_back_as_they_were(body: exchange_codec.PushPullBody) -> None:
+    assert exchange_codec.decode_push_pull_untrusted(exchange_codec.encode_push_pull(body)) == body
 
 
 def decode_datagram(data: bytes) -> object:
     return list(codec.decode_datagram_untrusted(data))
 
 
-DECODERS: list[Callable[[bytes], object]] = [decode_datagram, codec.decode_push_pull_untrusted]
+DECODERS: list[Callable[[bytes], object]] = [decode_datagram, exchange_codec.decode_push_pull_untrusted]
 
 
 @pytest.mark.parametrize("decode", DECODERS)
@@ -79,7 +79,7 @@ def real_traffic() -> list[bytes]:
     cluster.stop("n3")
     cluster.run_for(20.0)
     seen.extend(node.engine.push_pull_hashes(cluster.now) for node in cluster.nodes.values())
-    hashes = codec.encode_push_pull(BucketHashes((0,) * 16))
+    hashes = exchange_codec.encode_push_pull(BucketHashes((0,) * 16))
     seen.extend(
         node.engine.answer_push_pull(hashes, "stranger", cluster.now) for node in cluster.nodes.values()
     )

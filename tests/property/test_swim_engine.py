@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from spegel_gossip.errors import DecodeError
-from spegel_gossip.swim import codec
+from spegel_gossip.swim import codec, exchange_codec
 from spegel_gossip.swim.claims import Claim
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.engine import Swim
@@ -118,14 +118,14 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(sender=names, hashes=st.lists(st.integers(0, 3), min_size=16, max_size=16))
     def a_push_pull_is_answered(self, sender: str, hashes: list[int]) -> None:
-        body = codec.encode_push_pull(BucketHashes(tuple(hashes)))
+        body = exchange_codec.encode_push_pull(BucketHashes(tuple(hashes)))
         answer = self.both(lambda engine: engine.answer_push_pull(body, sender, self.now))
         assert isinstance(answer, bytes)
-        codec.decode_push_pull_untrusted(answer)
+        exchange_codec.decode_push_pull_untrusted(answer)
 
     @rule(sender=names, told=st.lists(claims, max_size=8))
     def a_push_pull_tells(self, sender: str, told: list[Claim]) -> None:
-        body = codec.encode_push_pull(BucketClaims(sender, 0, (), tuple(told)))
+        body = exchange_codec.encode_push_pull(BucketClaims(sender, 0, (), tuple(told)))
         self.both(lambda engine: engine.answer_push_pull(body, sender, self.now))
 
     @rule(told=st.lists(claims, max_size=8), works=st.booleans(), name=names)
@@ -137,7 +137,9 @@ class EngineMachine(RuleBasedStateMachine):
             case TcpPing():
                 self.both(lambda engine: engine.tcp_ping_answered(stream, self.now))
             case PushPull() if works:
-                body = codec.encode_push_pull(BucketClaims(stream.peer or name, 16, (1, 2), tuple(told)))
+                body = exchange_codec.encode_push_pull(
+                    BucketClaims(stream.peer or name, 16, (1, 2), tuple(told))
+                )
                 self.both(lambda engine: engine.push_pull_claims(body, stream, self.now))
                 self.both(lambda engine: engine.push_pull_done(stream, self.now))
             case PushPull():

@@ -14,10 +14,14 @@ def names_in(taken: list[bytes]) -> list[str]:
     return [message.name for message in messages if isinstance(message, Claim)]
 
 
+def add(queue: DisseminationQueue, claim: Claim) -> None:
+    queue.add(claim.name, codec.encode(claim))
+
+
 def queue_of(*names: str) -> DisseminationQueue:
     queue = DisseminationQueue(max_claim_bytes=1000)
     for name in names:
-        queue.add(make_claim(name))
+        add(queue, make_claim(name))
     return queue
 
 
@@ -44,7 +48,7 @@ def test_a_claim_is_forgotten_after_its_last_transmit() -> None:
 def test_a_newer_claim_replaces_the_older_and_starts_afresh() -> None:
     queue = queue_of("m1")
     queue.take(SIZE, limit=2)
-    queue.add(make_claim("m1", MemberState.SUSPECT))
+    add(queue, make_claim("m1", MemberState.SUSPECT))
     taken = [queue.take(SIZE, limit=2) for _ in range(3)]
     claims = [claim for data in taken for one in data for claim in codec.decode_datagram_untrusted(one)]
     assert claims == [make_claim("m1", MemberState.SUSPECT)] * 2
@@ -58,13 +62,13 @@ def test_no_more_is_taken_than_there_is_room() -> None:
 
 def test_one_that_is_too_long_does_not_hold_up_the_others() -> None:
     queue = queue_of("m1")
-    queue.add(make_claim("a-member-with-quite-a-long-name-1"))
+    add(queue, make_claim("a-member-with-quite-a-long-name-1"))
     assert names_in(queue.take(SIZE, limit=9)) == ["m1"]
 
 
 def test_one_too_long_for_any_datagram_is_left_to_push_pull() -> None:
     queue = DisseminationQueue(max_claim_bytes=SIZE)
-    queue.add(make_claim("a-member-with-quite-a-long-name-1"))
+    add(queue, make_claim("a-member-with-quite-a-long-name-1"))
     assert len(queue) == 0
 
 

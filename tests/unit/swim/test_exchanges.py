@@ -1,12 +1,13 @@
+import contextlib
 from itertools import pairwise
 
 import pytest
 
 from spegel_gossip.errors import DecodeError
-from spegel_gossip.swim import codec
+from spegel_gossip.swim import claim_codec, codec, exchange_codec
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
-from spegel_gossip.swim.exchanges import push_pull_scale
+from spegel_gossip.swim.exchanges import CLAIMS_A_TURN, push_pull_scale
 from spegel_gossip.swim.member import MemberState
 from spegel_gossip.swim.messages import Ack, BucketClaims, BucketHashes, Ping
 from spegel_gossip.swim.outbox import PushPull
@@ -24,7 +25,7 @@ def pull(asker: SoloEngine, peer: SoloEngine, exchange: PushPull) -> tuple[Bucke
     asker.engine.push_pull_done(exchange, asker.now)
     asker.drain()
     peer.drain()
-    decoded = codec.decode_push_pull_untrusted(answer)
+    decoded = exchange_codec.decode_push_pull_untrusted(answer)
     assert isinstance(decoded, BucketClaims)
     return decoded, claims
 
@@ -229,7 +230,33 @@ def test_a_difference_that_the_same_datagram_explains_needs_no_push_pull() -> No
 def test_an_answer_that_is_none_is_refused() -> None:
     solo = SoloEngine("n1")
     exchange = PushPull("n1", (address_of("n1"),))
-    hashes = codec.encode_push_pull(BucketHashes((0,) * 16))
+    hashes = exchange_codec.encode_push_pull(BucketHashes((0,) * 16))
     for answer in (b"", b"\xc1", hashes):
         with pytest.raises(DecodeError):
             solo.engine.push_pull_claims(answer, exchange, solo.now)
+
+
+def test_a_large_table_is_taken_in_and_told_in_turns() -> None:
+    claims = [make_claim(f"m{number}") for number in range(1000)]
+    solo = SoloEngine()
+    exchange = PushPull("", (address_of("n1"),))
+    body = exchange_codec.encode_push_pull(BucketClaims("n1", 16, tuple(range(16)), tuple(claims)))
+    turns = solo.engine.push_pull_claims_in_turns(body, exchange)
+    next(turns)
+    known = [solo.engine.n]
+    with contextlib.suppress(StopIteration):
+        while True:
+            turns.send(solo.now)
+            known.append(solo.engine.n)
+    assert solo.engine.n == 1001
+    assert max(after - before for before, after in pairwise(known)) <= CLAIMS_A_TURN
+
+
+def test_claims_before_a_malformed_one_are_taken_in() -> None:
+    solo = SoloEngine()
+    row = claim_codec.pack([1, 2])
+    good = codec.encode(make_claim("m1"))
+    body = exchange_codec.encode_bucket_claims("n1", 0, (), [b"\x9b" + good[2:], row])
+    with pytest.raises(DecodeError):
+        solo.engine.answer_push_pull(body, "n1", solo.now)
+    assert solo.state_of("m1") is MemberState.ALIVE
