@@ -16,7 +16,7 @@ Where things are; imports point inward, from the bottom of this list to its top:
     discovery   where seed addresses come from                            room
     lookup      the router over directory and ring                        room
     transfer    blobs and manifests between nodes                         room
-    stores      containerd                                                room
+    stores      containerd's content, or an OCI image layout              room
     registry    the endpoint that containerd uses as its mirror           room
     client      an OCI registry client, behind pull and push              room
     hosts       hosts.toml                                                room

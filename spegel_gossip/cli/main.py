@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "pull": "Pull an image from a registry into an image layout.",
     "push": "Push an image from an image layout to a registry.",
     "serve": "Serve an image layout as a read-only registry.",
+    "gc": "Remove from an image layout what no image of it needs.",
     "hosts": "Write, remove or show containerd's hosts.toml.",
     "keyring": "Make cluster keys.",
     "version": "Print the version.",

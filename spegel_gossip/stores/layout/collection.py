@@ -38,11 +38,12 @@ def collect(layout: LayoutDirectory, *, before: float) -> Collected:
 
     Raises:
         LockedError: somebody else changes the layout; try again.
-        ContentStoreUnavailableError: `index.json` cannot be read; nothing was removed.
+        ContentStoreUnavailableError: it is no layout, or `index.json` cannot be read; nothing was removed.
         OSError: the disk failed.
     """
     # Nobody tags meanwhile, nor learns that a blob is held which is about to go.
     with locked(layout.path):
+        layout.check()
         roots = [entry.target.digest for entry in layout.read_index().entries]
         arriving, ingests = _collect_ingests(layout, before)
         blobs = _stats(layout)

@@ -68,7 +68,7 @@ class LayoutDirectory:
                     f"{self.path} holds {strange[0]!r} and is no image layout: give an empty directory"
                 )
             self._replace(_MARK, json.dumps({"imageLayoutVersion": LAYOUT_VERSION}).encode() + b"\n")
-        self._check_version()
+        self.check()
         # The index comes last: a layout that has it lacks nothing, and may be one that can only be read.
         if not (self.path / INDEX_NAME).exists():
             for algorithm in ALGORITHMS:
@@ -76,11 +76,18 @@ class LayoutDirectory:
             self.content.ingests.mkdir(exist_ok=True)
             self._replace(INDEX_NAME, ImageIndex.empty().encode())
 
-    def _check_version(self) -> None:
+    def check(self) -> None:
+        """Make sure that this is an image layout of the version that is known.
+
+        Raises:
+            ContentStoreUnavailableError: it is not.
+        """
         try:
             version = json.loads((self.path / _MARK).read_bytes())["imageLayoutVersion"]
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise ContentStoreUnavailableError(f"{self.path / _MARK} cannot be understood: {exc}") from exc
+            raise ContentStoreUnavailableError(
+                f"{self.path} is no image layout: {_MARK} cannot be read ({exc})"
+            ) from exc
         if version != LAYOUT_VERSION:
             raise ContentStoreUnavailableError(
                 f"{self.path} is an image layout of version {version!r}, not {LAYOUT_VERSION}: give another"

@@ -47,7 +47,7 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
         (["--plaintext", "--advertise-address", "node"], "--advertise-address"),
         (["--plaintext", "--seed", "a:b"], "--seed"),
         (["--plaintext", "--discovery", "kubernetes"], "--discovery"),
-        (["--plaintext", "--store", "layout"], "--store"),
+        (["--plaintext", "--store", "floppy"], "--store"),
         (["--plaintext", "--registry-filter", "("], "--registry-filter"),
         (["--plaintext", "--tag-policy", "x=y"], "--tag-policy"),
         (["--plaintext", "--mirror-registry", "https://x/y"], "--mirror-registry"),
