@@ -215,6 +215,22 @@ async def test_a_first_pull_makes_the_directories_and_is_seen(table: Table) -> N
     await table.witness.until(lambda: first in table.witness.blobs)
 
 
+async def test_a_content_root_that_comes_with_the_first_pull_is_read_from_then_on(table: Table) -> None:
+    shutil.rmtree(table.containerd.content)
+    await table.follow()
+
+    (table.containerd.content / "blobs" / "sha256").mkdir(parents=True)
+    (table.containerd.content / "ingest").mkdir()
+    artifact = images.image(1)
+    table.put(artifact, "registry.lab/first:v1")
+    table.containerd.tell("/images/create", "registry.lab/first:v1")
+    await table.witness.until(lambda: len(table.witness.blobs) == len(artifact.digests))
+    table.containerd.stop()
+
+    await table.witness.until(lambda: not table.store.availability().is_connected)
+    assert table.store.availability().is_readable
+
+
 async def test_a_namespace_that_does_not_exist_is_named_with_the_remedy(table: Table) -> None:
     table.containerd.namespaces = ["moby"]
 
