@@ -11,6 +11,8 @@ CONTAINERD_VERSIONS = ("debian",)
 
 def test_members_ring_holders_and_status_agree(running_lab: Lab) -> None:
     a, b, _c = running_lab.nodes
+    for node in running_lab.nodes:
+        node.wait_settled()
     image = images.image(95, [0, 123_456])
     reference = running_lab.registry.push(image, "team/inspected", "v1")
     b.containerd.pull(reference)

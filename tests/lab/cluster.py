@@ -73,7 +73,8 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
+        # A wait that ended in vain shows the logs it is about by itself.
+        if error is not None and not isinstance(error, TimeoutError):
             error.add_note(self.describe())
         self._stack.__exit__(kind, error, trace)
 

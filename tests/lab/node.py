@@ -226,10 +226,16 @@ class Node:
         )
 
     def wait_settled(self, timeout: float = CONVERGED_TIMEOUT) -> float:
-        """Wait until the owners of this node's records have been told of all there was when it joined."""
+        """Wait until this node's ring has all live members, and no owner is young any more."""
+
+        def is_settled() -> bool:
+            ring = self.admin("/ring", key=SOME_KEY)
+            on_it = sorted(one["name"] for one in ring["members"])
+            return on_it == self.live_members() and not any(one["young"] for one in ring["key"]["owners"])
+
         return wait_until(
-            lambda: not any(one["young"] for one in self.admin("/ring", key=SOME_KEY)["key"]["owners"]),
-            what=f"the owners that node {self.name} asks to be young no longer",
+            is_settled,
+            what=f"the ring of node {self.name} to settle",
             timeout=timeout,
             logs=[self.log],
             still_possible=self.process.is_running,
