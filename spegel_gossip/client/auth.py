@@ -60,6 +60,7 @@ class Authenticator:
         self._find_credentials = credentials
         self._tokens: dict[Scopes, _Token] = {}
         self._basic: str | None = None
+        self._credentials: Credentials | None = None
         self._lock = trio.Lock()
 
     def header(self, scopes: Scopes) -> str | None:
@@ -89,7 +90,7 @@ class Authenticator:
             if known is not None and known != refused:
                 # Another request was challenged at the same time and has done it all.
                 return known
-            credentials = await self._find_credentials()
+            credentials = self._credentials = await self._find_credentials()
             by_scheme = {challenge.scheme: challenge for challenge in reversed(challenges)}
             if (bearer := by_scheme.get("bearer")) is not None:
                 token = await self._token(bearer, scopes, credentials, ask)
@@ -98,7 +99,7 @@ class Authenticator:
             if "basic" not in by_scheme:
                 raise DeniedError(f"{self._endpoint.host} wants a kind of login that is not known here")
             if credentials is None or not credentials.username or credentials.basic == refused:
-                raise self._denied(credentials)
+                raise self.denied()
             self._basic = credentials.basic
             return self._basic
 
@@ -112,7 +113,7 @@ class Authenticator:
         try:
             body = await ask(request)
         except DeniedError as exc:
-            raise self._denied(credentials) from exc
+            raise self.denied() from exc
         token, lifetime = self._parse(body)
         return _Token(f"Bearer {token}", now + max(lifetime, DEFAULT_LIFETIME) - EARLY)
 
@@ -166,10 +167,13 @@ class Authenticator:
             return token, DEFAULT_LIFETIME
         return token, min(float(lifetime), MAX_LIFETIME)
 
-    def _denied(self, credentials: Credentials | None) -> DeniedError:
+    def denied(self) -> DeniedError:
+        """Return what to raise when the answer to a challenge was refused too."""
         host, name = self._endpoint.host, self._endpoint.credentials_name
-        if credentials is None:
-            return DeniedError(f"{host} wants a login: use `docker login {name}`, or --username")
-        return DeniedError(
-            f"{host} does not accept the credentials of {credentials.username or 'the token'}: log in again"
-        )
+        if self._credentials is None:
+            return DeniedError(
+                f"{host} wants a login, or has no such repository: check the name, "
+                f"and use `docker login {name}` or --username"
+            )
+        who = self._credentials.username or "the token"
+        return DeniedError(f"{host} does not accept the credentials of {who} for this: log in again")

@@ -103,7 +103,11 @@ class Session:
             return answer
         await answer.aclose()
         authorization = await authenticator.answer(challenges, ask.scopes, authorization, self._ask_for_token)
-        return await self._send(endpoint, ask, authorization)
+        answer = await self._send(endpoint, ask, authorization)
+        if answer.status == httpx.codes.UNAUTHORIZED:
+            await answer.aclose()
+            raise authenticator.denied()
+        return answer
 
     def _authenticator(self, endpoint: Endpoint) -> Authenticator:
         known = self._authenticators.get(endpoint.url)

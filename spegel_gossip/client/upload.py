@@ -123,13 +123,20 @@ class Upload:
     async def _send_whole(self, endpoint: Endpoint) -> None:
         try:
             await self._put(endpoint, start=0)
-        except (TransientError, RegistryProtocolError):
-            # A proxy's limit on bodies, a cut connection: parts are smaller, and can be resumed.
-            self._progress.restart(self._blob.digest)
-            self._in_parts = True
-            self._location = None
+        except TransientError:
+            self._give_up_whole()
+            raise
+        except RegistryProtocolError:
+            # A limit on bodies, as a rule (413), and no use to wait.
+            self._give_up_whole()
             await self._begin(endpoint)
             await self._send_parts(endpoint)
+
+    def _give_up_whole(self) -> None:
+        # Parts are smaller, and can be resumed.
+        self._progress.restart(self._blob.digest)
+        self._in_parts = True
+        self._location = None
 
     async def _send_parts(self, endpoint: Endpoint) -> None:
         size = self._blob.size
