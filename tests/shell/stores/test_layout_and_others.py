@@ -74,6 +74,24 @@ async def test_a_file_that_is_not_what_its_name_says_is_never_held(bench: Layout
     assert await read_all(bench.store, digest) == b"right"
 
 
+async def test_a_wrong_file_is_not_believed_later_for_being_read_only(
+    bench: LayoutBench, nursery: trio.Nursery
+) -> None:
+    digest, other = Digest.of(b"right"), Digest.of(b"other")
+    # What is left of an unpacking that was broken off.
+    descriptor = os.open(blob_path(bench.root, digest), os.O_WRONLY | os.O_CREAT, 0o444)
+    os.write(descriptor, b"rig")
+    os.close(descriptor)
+    blob_path(bench.root, other).write_bytes(b"other")
+    await bench.witness.until(lambda: other in bench.witness.blobs)
+
+    later = LayoutBench(bench.root, 1)
+    nursery.start_soon(later.store.run, later.witness.emit)
+    await later.witness.until(lambda: other in later.witness.blobs)
+
+    assert digest not in later.store.blobs()
+
+
 async def test_a_blob_that_is_written_in_place_counts_when_it_is_whole(bench: LayoutBench) -> None:
     data = random.Random(2).randbytes(2 * MIB)
     digest = Digest.of(data)

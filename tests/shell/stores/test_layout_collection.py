@@ -123,6 +123,19 @@ async def test_an_ingest_keeps_the_image_that_it_is_for(
     await ingest.keep()
 
 
+async def test_a_blob_is_young_from_its_commit_on(writer: LayoutWriter, root: Path) -> None:
+    first = await open_new(writer, root_of(IMAGE), IMAGE.root.size)
+    await first.write(content_of(IMAGE.root))
+    await first.keep()
+    age(root)
+    second = await open_new(writer, root_of(IMAGE), IMAGE.root.size)
+    await second.commit()
+
+    await writer.gc()
+
+    assert held(root) == {root_of(IMAGE)}
+
+
 async def test_an_old_ingest_that_nobody_writes_goes(writer: LayoutWriter, root: Path) -> None:
     ingest = await open_new(writer, root_of(IMAGE), 100)
     await ingest.write(b"half")
