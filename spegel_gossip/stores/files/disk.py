@@ -126,7 +126,7 @@ class _Watches:
         self._root = root
         self._ingests = ingests
         self._news = news
-        self._top = inotify.watch(root.path, _FILES)
+        self._top = inotify.watch(root.path, _FILES | Mask.MOVE_SELF)
         self._ingests_top = -1
         self._algorithms: dict[int, str] = {}
         self._ids: dict[int, str] = {}
@@ -179,9 +179,10 @@ class _Watches:
             if Mask.QUEUE_OVERFLOW & event.mask:
                 metrics.INOTIFY_OVERFLOWS.inc()
                 self._watch_all()
+            elif event.watch == self._top and event.mask & (Mask.IGNORED | Mask.MOVE_SELF):
+                # Another directory may be in its place; a watch stays with the one that was moved.
+                return False
             elif Mask.IGNORED & event.mask:
-                if event.watch == self._top:
-                    return False
                 self._ids.pop(event.watch, None)
                 self._algorithms.pop(event.watch, None)
             elif event.watch in self._ids:

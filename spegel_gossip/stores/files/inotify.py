@@ -29,6 +29,7 @@ class Mask(IntFlag):
     MOVED_TO = 0x80
     CREATE = 0x100
     DELETE = 0x200
+    MOVE_SELF = 0x800
     QUEUE_OVERFLOW = 0x4000
     IGNORED = 0x8000
     ONLY_DIRECTORY = 0x1000000

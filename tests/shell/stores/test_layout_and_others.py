@@ -193,6 +193,22 @@ async def test_a_layout_that_vanishes_and_returns_is_followed_again(bench: Layou
     assert await read_all(bench.store, root_of(images.image(1))) == content_of(images.image(1).root)
 
 
+async def test_a_layout_that_is_replaced_by_another_is_that_one(bench: LayoutBench, tmp_path: Path) -> None:
+    before = await put(bench.writer, b"in the first")
+    await bench.witness.until(lambda: before in bench.witness.blobs)
+    other = LayoutBench(tmp_path / "other", 1)
+    await other.writer.create()
+    await other.put_image(images.image(1), NAME)
+
+    bench.root.rename(tmp_path / "away")
+    other.root.rename(bench.root)
+    await bench.witness.until(lambda: NAME in bench.witness.tags and before not in bench.witness.blobs)
+
+    # And it is watched: this is no full comparison's doing.
+    after = await put(bench.writer, b"in the second")
+    await bench.witness.until(lambda: after in bench.witness.blobs)
+
+
 async def test_another_process_is_seen_at_once(bench: LayoutBench) -> None:
     program = """
 import sys, time, trio
