@@ -79,7 +79,8 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     """
     listeners = _open_listeners(config, stack)
     memory = MemberMemory(config.state_dir)
-    find_seeds = Seeds(_seed_sources(config, listeners.peers.port))
+    rng = random.Random()
+    find_seeds = Seeds(_seed_sources(config, listeners.peers.port, rng))
     record = MemberRecord(
         name=config.node_name,
         boot=memory.next_boot(time.time()),
@@ -99,8 +100,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     stack.callback(peer_client.close)
     pump = Pump()
     stack.callback(pump.close)
-    store = await make_store(config)
-    rng = random.Random()
+    store = await make_store(config, on_wrong_blob=lambda digest: fetcher.reject(digest))
     lookup = Lookup(
         record,
         datagrams=datagrams,
@@ -125,16 +125,17 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     )
     transfer = TransferConfig()
     TransferServer(store, peer_server, transfer, pump=pump)
+    fetcher = PeerBlobFetcher(lookup, peer_client, transfer)
     readiness = Readiness(
         store=store,
-        has_seeds=bool(config.seeds or config.seed_dns or memory.addresses),
+        has_seeds=bool(config.seeds or config.seed_dns or config.kubernetes_service or memory.addresses),
         has_company=lambda: gossip.has_reached_seed,
         concerns=_concerns(config, record),
     )
     registry_app = create_app(
         store=store,
         router=lookup,
-        fetcher=PeerBlobFetcher(lookup, peer_client, transfer),
+        fetcher=fetcher,
         health=readiness.check,
         filters=config.content_filter,
         config=RegistryConfig(default_registry=config.default_registry, tag_policies=config.tag_policies),
@@ -165,12 +166,17 @@ def _open_listeners(config: NodeConfig, stack: ExitStack) -> Listeners:
     return Listeners(peers=peers, registry=registry, status=status)
 
 
-def _seed_sources(config: NodeConfig, peer_port: int) -> list[SeedSource]:
+def _seed_sources(config: NodeConfig, peer_port: int, rng: random.Random) -> list[SeedSource]:
     sources: list[SeedSource] = [
         StaticSeed(SeedName(seed.host, seed.port or peer_port)) for seed in config.seeds
     ]
     if config.seed_dns is not None:
         sources.append(DnsSeeds(config.seed_dns, port=peer_port))
+    if config.kubernetes_service is not None:
+        # The client takes more memory than everything else here: only for those who chose it.
+        from spegel_gossip.discovery.kubernetes import KubernetesSeeds
+
+        sources.append(KubernetesSeeds(config.kubernetes_service, port=peer_port, rng=rng))
     return sources
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from spegel_gossip.config import NodeConfig
 from spegel_gossip.config.values import Store
 from spegel_gossip.content import ContentStore, ContentStoreUnavailableError
 from spegel_gossip.errors import ConfigError
+from spegel_gossip.oci.digest import Digest
 from spegel_gossip.stores.containerd.config import ContainerdConfig
 from spegel_gossip.stores.containerd.store import ContainerdStore
 from spegel_gossip.stores.layout.config import LayoutConfig
@@ -15,8 +17,12 @@ from spegel_gossip.stores.layout.store import LayoutStore
 from spegel_gossip.stores.layout.writer import LayoutWriter
 
 
-async def make_store(config: NodeConfig) -> ContentStore:
+async def make_store(config: NodeConfig, *, on_wrong_blob: Callable[[Digest], None]) -> ContentStore:
     """Build the store that the configuration names; an image layout that is not there is made.
+
+    Args:
+        config: the node's
+        on_wrong_blob: told of a blob that arrived with wrong bytes and was thrown away
 
     Raises:
         ConfigError: no image layout can be made or read there.
@@ -28,7 +34,8 @@ async def make_store(config: NodeConfig) -> ContentStore:
                     address=config.containerd_address,
                     namespace=config.containerd_namespace,
                     root=config.containerd_root,
-                )
+                ),
+                on_wrong_blob=on_wrong_blob,
             )
         case Store.LAYOUT:
             root = config.layout_root_path

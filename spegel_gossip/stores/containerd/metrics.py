@@ -14,3 +14,7 @@ RECONCILE_CORRECTIONS = Counter(
     "spegel_gossip_containerd_reconcile_corrections_total",
     "Blobs that a full comparison added or removed, after the first: news that was missed.",
 )
+WRONG_BLOBS = Counter(
+    "spegel_gossip_containerd_wrong_blobs_total",
+    "Blobs that arrived whole and with wrong bytes; their ingests were thrown away.",
+)

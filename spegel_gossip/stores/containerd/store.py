@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 import trio
@@ -23,6 +23,7 @@ from spegel_gossip.stores import metrics
 from spegel_gossip.stores.containerd.agenda import Agenda
 from spegel_gossip.stores.containerd.config import CONTENT_PLUGIN, ContainerdConfig
 from spegel_gossip.stores.containerd.follower import Follower
+from spegel_gossip.stores.containerd.inspection import Inspector
 from spegel_gossip.stores.containerd.link import Link
 from spegel_gossip.stores.containerd.readers import ServiceReader
 from spegel_gossip.stores.containerd.survey import Examiner, held_size
@@ -45,7 +46,15 @@ class ContainerdStore:
     stays, and the disk is served from.
     """
 
-    def __init__(self, config: ContainerdConfig) -> None:
+    def __init__(
+        self, config: ContainerdConfig, *, on_wrong_blob: Callable[[Digest], None] = lambda _digest: None
+    ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            config: where containerd is
+            on_wrong_blob: told of a blob that arrived with the bytes of another
+        """
         self._config = config
         self._link = Link(config)
         reason = f"containerd at {config.address} was not asked yet"
@@ -66,6 +75,7 @@ class ContainerdStore:
                 on_file=lambda _name: None,
             ),
         )
+        self._inspector = Inspector(self._link, self._ingests, self._disk, on_wrong_blob)
         self._follower = Follower(
             config,
             self._link,
@@ -101,6 +111,7 @@ class ContainerdStore:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._inventory.run_emitter, emit)
             nursery.start_soon(self._disk.run)
+            nursery.start_soon(self._inspector.run)
             await self._follower.run()
 
     async def size(self, digest: Digest) -> int:

@@ -82,6 +82,10 @@ class Ingests:
             return GrowingFile(root, digest, root.blob_path(digest), total=0)
         raise ContentNotFoundError(digest)
 
+    def complete(self) -> list[Ingest]:
+        """Return the ingests that have all their bytes and were not committed."""
+        return [ingest for ingest in self._ingests.values() if 0 < ingest.total <= ingest.offset]
+
     def refresh(self, root: ContentRoot, ingest_id: str) -> None:
         """Look at one ingest again, or for the first time."""
         ingest = self._ingests.get(ingest_id)

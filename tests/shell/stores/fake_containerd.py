@@ -1,6 +1,7 @@
 """A containerd of a few lines: gRPC over a directory, for what a real one cannot be made to do."""
 
 import queue
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from spegel_gossip.oci.digest import Digest
@@ -46,6 +48,8 @@ class FakeContainerd:
         self.exported_root = str(self.content)
         self.namespaces = ["k8s.io"]
         self.infos = 0
+        self.aborts = 0
+        self.refuses_aborts = False
         self.answers = threading.Event()
         self.answers.set()
         self._asked = threading.Condition()
@@ -94,6 +98,14 @@ class FakeContainerd:
         self.listed[str(digest)] = len(data)
         return digest
 
+    def add_ingest(self, digest: Digest, data: bytes, *, total: int | None = None) -> Path:
+        directory = self.content / "ingest" / digest.hex[:16]
+        directory.mkdir()
+        (directory / "ref").write_text(f"k8s.io/1/layer-{digest}")
+        (directory / "total").write_text(str(len(data) if total is None else total))
+        (directory / "data").write_bytes(data)
+        return directory
+
     def add_image(self, name: str, digest: str, size: int = 0, media_type: str = "") -> None:
         target = types_pb2.Descriptor(media_type=media_type, digest=digest, size=size)
         self.images[name] = images_pb2.Image(name=name, target=target, updated_at=Timestamp(seconds=7))
@@ -133,6 +145,26 @@ class _Handlers(
         everything = [content_pb2.Info(digest=one, size=size) for one, size in self._fake.listed.items()]
         for at in range(0, len(everything), LIST_STEP):
             yield content_pb2.ListContentResponse(info=everything[at : at + LIST_STEP])
+
+    def ListStatuses(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802  # gRPC's
+        statuses = [
+            content_pb2.Status(
+                ref=(one / "ref").read_text().removeprefix("k8s.io/1/"),
+                offset=(one / "data").stat().st_size,
+                total=int((one / "total").read_text()),
+            )
+            for one in sorted((self._fake.content / "ingest").iterdir())
+        ]
+        return content_pb2.ListStatusesResponse(statuses=statuses)
+
+    def Abort(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802  # gRPC's
+        self._fake.aborts += 1
+        if self._fake.refuses_aborts:
+            context.abort(grpc.StatusCode.UNKNOWN, "directory not empty")
+        for one in (self._fake.content / "ingest").iterdir():
+            if (one / "ref").read_text() == f"k8s.io/1/{request.ref}":
+                shutil.rmtree(one)
+        return Empty()
 
     def Subscribe(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: ANN401, N802  # gRPC's
         return self._fake.events()
