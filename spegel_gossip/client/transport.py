@@ -148,7 +148,7 @@ def failure_of(error: httpx.TransportError, host: str) -> ClientError:
                     "for a registry without TLS give --plain-http"
                 )
             case socket.gaierror() if cause.errno in _UNKNOWN_NAME:
-                return RegistryProtocolError(f"no such host: {host}; check the name of the registry")
+                return RegistryProtocolError(f"no such host: {host}, or its proxy: check their names")
             case _:
                 continue
     match error:

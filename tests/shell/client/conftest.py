@@ -88,10 +88,15 @@ class Bench:
         self.writer = LayoutWriter(root, time.time)
 
     async def pull(
-        self, image: str, *, mirrors: tuple[str, ...] = (), platform: Platform | None = None
+        self,
+        image: str,
+        *,
+        mirrors: tuple[str, ...] = (),
+        platform: Platform | None = None,
+        plain_http: bool = False,
     ) -> Descriptor:
         reference = Reference.parse(image)
-        endpoints = endpoints_of(reference.registry, mirrors=mirrors)
+        endpoints = endpoints_of(reference.registry, mirrors=mirrors, plain_http=plain_http)
         async with Session(self.config, self.credentials) as session:
             puller = Puller(session, self.store, self.writer, self.config, self.witness, random.Random(1))
             with trio.fail_after(30):

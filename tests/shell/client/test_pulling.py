@@ -17,6 +17,7 @@ from spegel_gossip.client.errors import (
     WrongBytesError,
 )
 from spegel_gossip.client.progress import Outcome
+from spegel_gossip.errors import ConfigError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.manifest import Platform
 from spegel_gossip.oci.reference import TagName
@@ -332,3 +333,27 @@ class TestMirrors:
         await bench.pull(f"{registry.host}/team/app:v1", mirrors=(mirror.url,))
 
         assert [asked.headers["range"] for asked in registry.asked] == ["bytes=600000-"]
+
+
+class TestProxies:
+    async def test_the_environments_proxy_is_used_but_never_for_this_machine(
+        self, bench: Bench, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        proxy = await start(SERVE)
+        registry = await start(SERVE)
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+
+        await bench.pull("registry.example:5000/team/app:v1", plain_http=True)
+        await bench.pull(f"{registry.host}/team/app:v1")
+
+        assert {asked.headers["host"] for asked in proxy.asked} == {"registry.example:5000"}
+        assert [asked.path for asked in registry.asked] == ["/v2/team/app/manifests/v1"]
+
+    @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1"])
+    async def test_a_proxy_that_cannot_be_used_is_a_wrong_setting(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, proxy: str
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+
+        with pytest.raises(ConfigError, match="HTTP_PROXY"):
+            await bench.pull("registry.example:5000/team/app:v1", plain_http=True)
