@@ -10,10 +10,11 @@ import click
 
 from spegel_gossip.cli.output import print_json, print_table
 from spegel_gossip.cli.settings import load_settings, setting_options
+from spegel_gossip.hosts.disk import HOSTS_FILE
 from spegel_gossip.hosts.files import HostsConfig, remove_hosts, show_hosts, write_hosts
 from spegel_gossip.hosts.plan import HostsEntry, HostsState, Step, WriteFile
 
-_SETTINGS = ("hosts_dir", "registry_listen", "mirror_registries")
+_SETTINGS = ("hosts_dir", "registry_listen", "mirror_address", "mirror_registries")
 
 
 @click.group("hosts")
@@ -27,25 +28,28 @@ def command() -> None:
 
 @command.command("write")
 @setting_options(*_SETTINGS)
+@click.option(
+    "--lenient", is_flag=True, help="Do not fail because some files had to be left alone; say which."
+)
 @click.pass_context
-def write(context: click.Context, /, **flags: object) -> None:
-    """Write ours; leave what others wrote, and say so."""
+def write(context: click.Context, /, lenient: bool, **flags: object) -> None:
+    """Put this mirror first in every registry's file; keep what else they say."""
     config = _config(flags)
     steps, entries = write_hosts(config)
     _print_steps(config.hosts_dir, steps)
     for entry in entries:
-        if entry.state is HostsState.FOREIGN:
+        if entry.note:
             click.echo(f"{config.hosts_dir / entry.folder}: {entry.note}", err=True)
-    if any(entry.is_wanted and entry.state is not HostsState.CURRENT for entry in entries):
+    if not lenient and any(entry.is_wanted and entry.state is not HostsState.CURRENT for entry in entries):
         context.exit(1)
 
 
 @command.command("remove")
-@setting_options("hosts_dir")
+@setting_options(*_SETTINGS)
 def remove(**flags: object) -> None:
-    """Remove ours, whatever they say; leave what others wrote."""
-    hosts_dir: Path = load_settings(flags)["hosts_dir"]
-    _print_steps(hosts_dir, remove_hosts(hosts_dir))
+    """Take ours out: files are then as they were, or, if changed since, without our table."""
+    config = _config(flags)
+    _print_steps(config.hosts_dir, remove_hosts(config))
 
 
 @command.command("show")
@@ -68,7 +72,7 @@ def _config(flags: Mapping[str, object]) -> HostsConfig:
     values = load_settings(flags)
     return HostsConfig(
         hosts_dir=values["hosts_dir"],
-        mirror=values["registry_listen"],
+        mirror=values["mirror_address"] or values["registry_listen"],
         registries=values["mirror_registries"],
     )
 
@@ -76,7 +80,7 @@ def _config(flags: Mapping[str, object]) -> HostsConfig:
 def _print_steps(hosts_dir: Path, steps: list[Step]) -> None:
     for step in steps:
         change = "wrote" if isinstance(step, WriteFile) else "removed"
-        click.echo(f"{change} {hosts_dir / step.folder / 'hosts.toml'}")
+        click.echo(f"{change} {hosts_dir / step.folder / HOSTS_FILE}")
     if not steps:
         click.echo(f"nothing to change in {hosts_dir}")
 

@@ -152,9 +152,20 @@ class NodeConfig:
         metadata=setting.about(
             "discovery",
             values.one_of(Discovery),
-            "static|dns",
-            "Where seeds come from: `--seed` alone, or `--seed-dns` too.",
-            default_text="dns if `--seed-dns` is given, else static",
+            "static|dns|kubernetes",
+            "Where seeds come from: `--seed` alone, or `--seed-dns` or `--kubernetes-service` too.",
+            default_text="what the settings given are for, else static",
+        ),
+    )
+    kubernetes_service: str | None = field(
+        default=None,
+        metadata=setting.about(
+            "kubernetes-service",
+            values.parse_kubernetes_service,
+            "[NAMESPACE/]NAME",
+            "A Service all of whose EndpointSlices' addresses are members to join through; "
+            "the API server is asked with the pod's ServiceAccount.",
+            default_text="none",
         ),
     )
     zone: str = field(
@@ -265,6 +276,17 @@ class NodeConfig:
             "containerd's `config_path`, the directory of its `hosts.toml` files.",
         ),
     )
+    mirror_address: Address | None = field(
+        default=None,
+        metadata=setting.about(
+            "mirror-address",
+            values.parse_listen_address,
+            "ADDRESS:PORT",
+            "What `hosts.toml` names as this mirror, where containerd reaches it otherwise than as it "
+            "listens: behind a `hostPort`.",
+            default_text="the address of `--registry-listen`",
+        ),
+    )
     write_hosts: bool = field(
         default=False,
         metadata=setting.about(
@@ -316,7 +338,11 @@ class NodeConfig:
     @property
     def seed_source(self) -> Discovery:
         """Where seeds come from, given or not."""
-        return self.discovery or (Discovery.STATIC if self.seed_dns is None else Discovery.DNS)
+        if self.discovery is not None:
+            return self.discovery
+        if self.kubernetes_service is not None:
+            return Discovery.KUBERNETES
+        return Discovery.STATIC if self.seed_dns is None else Discovery.DNS
 
     @property
     def content_filter(self) -> ContentFilter:
@@ -354,10 +380,18 @@ def _check_key_choice(config: NodeConfig) -> None:
 
 
 def _check_discovery(config: NodeConfig) -> None:
-    if config.seed_source is Discovery.DNS and config.seed_dns is None:
+    source = config.seed_source
+    if source is Discovery.DNS and config.seed_dns is None:
         raise ConfigError("--discovery dns needs --seed-dns: give the DNS name whose addresses are members")
-    if config.seed_source is Discovery.STATIC and config.seed_dns is not None:
+    if source is Discovery.KUBERNETES and config.kubernetes_service is None:
+        raise ConfigError(
+            "--discovery kubernetes needs --kubernetes-service: give the Service whose endpoints are members"
+        )
+    # With kubernetes, DNS may be asked as well: two ways in are better than one.
+    if source is Discovery.STATIC and config.seed_dns is not None:
         raise ConfigError("--seed-dns contradicts --discovery static: leave one of them out")
+    if source is not Discovery.KUBERNETES and config.kubernetes_service is not None:
+        raise ConfigError(f"--kubernetes-service contradicts --discovery {source}: leave one of them out")
 
 
 def _check_ports(config: NodeConfig) -> None:

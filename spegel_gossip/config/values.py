@@ -10,11 +10,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from spegel_gossip.errors import ConfigError
 from spegel_gossip.hosts.registry_url import RegistryUrl
@@ -34,12 +34,16 @@ _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"(?=.{1,76}\Z)[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 """containerd's own grammar (identifiers.Validate) and its length."""
 
+_SERVICE = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+"""Kubernetes' DNS labels."""
+
 
 class Discovery(StrEnum):
     """Where the addresses of seeds come from, besides `--seed` and remembered members."""
 
     STATIC = "static"
     DNS = "dns"
+    KUBERNETES = "kubernetes"
 
 
 class Store(StrEnum):
@@ -63,12 +67,6 @@ class LogFormat(StrEnum):
 
     JSON = "json"
     CONSOLE = "console"
-
-
-_PLANNED: Final[Mapping[type[StrEnum], frozenset[str]]] = {
-    Discovery: frozenset({"kubernetes"}),
-}
-"""Values that other releases know; asking for one is no typing error, and is told apart from one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +201,19 @@ def parse_seed_dns(text: str) -> str:
     return text
 
 
+def parse_kubernetes_service(text: str) -> str:
+    """Parse `NAME` or `NAMESPACE/NAME` of a Kubernetes Service.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if _SERVICE.fullmatch(text) is None:
+        raise ConfigError(
+            f"{text!r} is no name of a Service: write NAME, or NAMESPACE/NAME if it is in another namespace"
+        )
+    return text
+
+
 def parse_default_registry(text: str) -> str:
     """Parse a registry; return its one name.
 
@@ -245,8 +256,6 @@ def one_of(choices: type[StrEnum]) -> Callable[[str], StrEnum]:
 
     def parse(text: str) -> StrEnum:
         valid = " or ".join(choice.value for choice in choices)
-        if text in _PLANNED.get(choices, ()):
-            raise ConfigError(f"{text!r} is not built into this release: use {valid}")
         try:
             return choices(text)
         except ValueError as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import structlog
@@ -40,7 +40,7 @@ async def run_hosts(
             for step in steps:
                 log.info("hosts.toml changed", change=_change(step), folder=step.folder)
             if blocked and told != blocked:
-                log.warning("foreign hosts.toml left alone: containerd passes us by", folders=blocked)
+                log.warning("hosts.toml left alone: containerd passes this mirror by", folders=blocked)
             told = blocked
         if not is_started:
             is_started = True
@@ -48,11 +48,13 @@ async def run_hosts(
         await trio.sleep(config.recheck_interval)
 
 
-def _blocked(entries: Sequence[HostsEntry]) -> list[str]:
-    return [entry.folder for entry in entries if entry.is_wanted and entry.state is HostsState.FOREIGN]
+def _blocked(entries: Sequence[HostsEntry]) -> dict[str, str]:
+    return {
+        entry.folder: entry.note for entry in entries if entry.is_wanted and entry.state is HostsState.FOREIGN
+    }
 
 
-def _count(steps: Sequence[Step], blocked: Sequence[str]) -> None:
+def _count(steps: Sequence[Step], blocked: Mapping[str, str]) -> None:
     for step in steps:
         metrics.CHANGES.labels(_change(step)).inc()
     metrics.BLOCKED.set(len(blocked))

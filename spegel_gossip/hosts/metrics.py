@@ -13,5 +13,5 @@ FAILURES = Counter(
 )
 BLOCKED = Gauge(
     "spegel_gossip_hosts_blocked",
-    "Folders where our mirror is wanted and somebody else's hosts.toml was left alone.",
+    "Folders where our mirror is wanted and a hosts.toml had to be left alone.",
 )

@@ -1,20 +1,39 @@
 """What has to change under containerd's `config_path`, decided without touching it.
 
-A folder there is named after a registry; `_default` is for every registry that has
-none. What somebody else wrote is left as it is, and said so: it is theirs, and
-guessing at a merge could cut a node off from its registry.
+A folder there is named after a registry and hides `_default`, which is for every
+registry that has none; so to be asked for everything, our mirror has to stand in
+every folder that there is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from spegel_gossip.hosts.document import is_ours, render
+from spegel_gossip.hosts.block import Made
+from spegel_gossip.hosts.document import (
+    NO_CERTIFICATES,
+    Certificates,
+    LeftAloneError,
+    Wish,
+    is_spegels,
+    names_mirror,
+    with_ours,
+    without_ours,
+)
 from spegel_gossip.hosts.registry_url import RegistryUrl
+from spegel_gossip.oci.errors import InvalidReferenceError
+from spegel_gossip.oci.reference import normalize_registry
 
-DEFAULT_FOLDER = "_default"
+DEFAULT_FOLDER: Final = "_default"
+
+SPEGELS_BACKUP: Final = "_backup"
+"""Where Spegel puts what it found; containerd never looks there."""
+
+_PORTABLE: Final = re.compile(r"(?P<host>.+)_(?P<port>[0-9]{1,5})_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +41,11 @@ class Folder:
     """One folder as it was found."""
 
     content: bytes | None = None
-    """Its `hosts.toml`; None if it has none, or one that is not a plain file."""
+    """Its `hosts.toml`, if it has one that can be changed."""
 
-    has_others: bool = False
-    """It holds something else besides: certificates, a link in place of the file."""
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether its `hosts.toml` is one of ours."""
-        return self.content is not None and is_ours(self.content)
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether somebody else means something by it.
-
-        Certificates alone count: containerd reads them only while there is no
-        `hosts.toml` beside them.
-        """
-        return not self.is_ours and (self.content is not None or self.has_others)
+    certificates: Certificates = NO_CERTIFICATES
+    obstacle: str = ""
+    """Why its `hosts.toml` can be neither made nor changed, if that is so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,18 @@ class WriteFile:
 
     folder: str
     content: bytes
+    was: bytes | None
+    """What it said when this was decided; None if it was not there."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveFile:
-    """Take our `hosts.toml` away, and the folder if nothing else is in it."""
+    """Take the folder's `hosts.toml` away."""
 
     folder: str
+    was: bytes
+    with_folder: bool
+    """The folder too, if nothing else is in it: it was not there before us."""
 
 
 Step = WriteFile | RemoveFile
@@ -81,13 +92,12 @@ class HostsEntry:
     note: str = ""
 
 
-def wanted_files(
-    mirror: str, registries: Sequence[RegistryUrl], seen: Mapping[str, Folder]
-) -> dict[str, bytes]:
-    """Return what should be in which folder: one for all registries, or one for each that is mirrored."""
-    if not registries:
-        return {DEFAULT_FOLDER: render(mirror, None)}
-    return {folder_name(registry, seen): render(mirror, registry) for registry in registries}
+def wanted_in(mirror: str, registries: Sequence[RegistryUrl], seen: Mapping[str, Folder]) -> dict[str, Wish]:
+    """Return what should be in which folder: our mirror in all of them, or in those of `registries`."""
+    if registries:
+        return {folder_name(one, seen): Wish(mirror=mirror, registry=one) for one in registries}
+    names = [DEFAULT_FOLDER, *sorted(name for name in seen if is_registry_folder(name))]
+    return dict.fromkeys(names, Wish(mirror=mirror))
 
 
 def folder_name(registry: RegistryUrl, seen: Mapping[str, Folder]) -> str:
@@ -100,57 +110,100 @@ def folder_name(registry: RegistryUrl, seen: Mapping[str, Folder]) -> str:
     return portable if colon and portable in seen else registry.host
 
 
-def plan_write(wanted: Mapping[str, bytes], seen: Mapping[str, Folder]) -> list[Step]:
+def is_registry_folder(name: str) -> bool:
+    """Return whether containerd may look for a registry in a folder of this name."""
+    portable = _PORTABLE.fullmatch(name)
+    try:
+        normalize_registry(name if portable is None else f"{portable['host']}:{portable['port']}")
+    except InvalidReferenceError:
+        return False
+    return True
+
+
+def plan_write(mirror: str, wanted: Mapping[str, Wish], seen: Mapping[str, Folder]) -> list[Step]:
     """Return the steps to what is wanted; none if everything is so already.
 
-    Files of ours that are no longer wanted go; foreign folders stay.
+    Ours goes where it is no longer wanted; what cannot be changed stays as it is.
     """
-    steps: list[Step] = [
-        WriteFile(name, content)
-        for name, content in wanted.items()
-        if not (folder := seen.get(name, Folder())).is_foreign and folder.content != content
-    ]
-    steps.extend(step for step in plan_remove(seen) if step.folder not in wanted)
+    steps: list[Step] = []
+    for name, wish in wanted.items():
+        folder = seen.get(name)
+        was = None if folder is None else folder.content
+        content, _ = _becomes(wish, folder)
+        if content is not None and content != was:
+            steps.append(WriteFile(name, content, was))
+    unwanted = {name: folder for name, folder in seen.items() if name not in wanted}
+    return steps + plan_remove(mirror, unwanted)
+
+
+def plan_remove(mirror: str, seen: Mapping[str, Folder]) -> list[Step]:
+    """Return the steps after which nothing of ours is left."""
+    steps: list[Step] = []
+    for name, folder in sorted(seen.items()):
+        if folder.content is None:
+            continue
+        try:
+            rest, made = without_ours(folder.content, mirror)
+        except LeftAloneError:
+            continue
+        if made in {Made.FILE, Made.FOLDER} and not rest.strip():
+            steps.append(RemoveFile(name, folder.content, with_folder=made is Made.FOLDER))
+        elif rest != folder.content:
+            steps.append(WriteFile(name, rest, folder.content))
     return steps
 
 
-def plan_remove(seen: Mapping[str, Folder]) -> list[Step]:
-    """Return the steps after which nothing of ours is left."""
-    return [RemoveFile(name) for name, folder in sorted(seen.items()) if folder.is_ours]
-
-
-def describe(wanted: Mapping[str, bytes], seen: Mapping[str, Folder]) -> list[HostsEntry]:
+def describe(mirror: str, wanted: Mapping[str, Wish], seen: Mapping[str, Folder]) -> list[HostsEntry]:
     """Return how every folder stands, the wanted ones first."""
-    entries = [_describe_wanted(name, content, seen.get(name, Folder())) for name, content in wanted.items()]
+    entries = [_describe_wanted(name, wish, seen.get(name)) for name, wish in wanted.items()]
     for name, folder in sorted(seen.items()):
         if name in wanted:
             continue
-        if folder.is_ours:
-            entries.append(
-                HostsEntry(name, HostsState.OUTDATED, False, "no longer wanted: `hosts write` removes it")
-            )
+        if plan_remove(mirror, {name: folder}):
+            note = "no longer wanted: `hosts write` takes ours out"
+            entries.append(HostsEntry(name, HostsState.OUTDATED, False, note))
         else:
-            entries.append(HostsEntry(name, HostsState.FOREIGN, False, _shadow(wanted)))
+            entries.append(HostsEntry(name, HostsState.FOREIGN, False, _foreign_note(name)))
     return entries
 
 
-def _describe_wanted(name: str, content: bytes, folder: Folder) -> HostsEntry:
-    if folder.is_foreign:
+def _becomes(wish: Wish, folder: Folder | None) -> tuple[bytes | None, str]:
+    """Return what the file should say; None, and why, if it must be left alone."""
+    if folder is None:
+        return with_ours(None, wish, NO_CERTIFICATES, is_new_folder=True), ""
+    if folder.obstacle:
+        return None, folder.obstacle
+    try:
+        return with_ours(folder.content, wish, folder.certificates, is_new_folder=False), ""
+    except LeftAloneError as exc:
+        return None, str(exc)
+
+
+def _describe_wanted(name: str, wish: Wish, folder: Folder | None) -> HostsEntry:
+    content, reason = _becomes(wish, folder)
+    if content is None:
         return HostsEntry(
-            name,
-            HostsState.FOREIGN,
-            True,
-            "not written by us and left alone: containerd does not ask this mirror",
+            name, HostsState.FOREIGN, True, f"left alone, containerd passes this mirror by: {reason}"
         )
-    if folder.content is None:
+    if folder is None or folder.content is None:
         return HostsEntry(name, HostsState.MISSING, True, "`hosts write` writes it")
     if folder.content != content:
         return HostsEntry(name, HostsState.OUTDATED, True, "`hosts write` brings it up to date")
-    return HostsEntry(name, HostsState.CURRENT, True)
+    return HostsEntry(name, HostsState.CURRENT, True, _current_note(folder.content, wish.mirror))
 
 
-def _shadow(wanted: Mapping[str, bytes]) -> str:
-    if DEFAULT_FOLDER in wanted:
-        # An empty folder does so too: containerd takes the first that exists.
-        return "not written by us and left alone: for this registry it stands in front of _default"
-    return "not written by us and left alone"
+def _current_note(content: bytes, mirror: str) -> str:
+    if names_mirror(content, mirror):
+        return "names this mirror itself, and is left as it is"
+    if is_spegels(content):
+        return "Spegel's mirrors stand after ours: uninstall Spegel"
+    return ""
+
+
+def _foreign_note(name: str) -> str:
+    if name == SPEGELS_BACKUP:
+        return (
+            "Spegel's backup of what it found: its uninstallation moves this back; if Spegel is gone, remove "
+            "the other folders and move these up by hand"
+        )
+    return "not asked for: left alone"

@@ -94,7 +94,7 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
             run_hosts,
             HostsConfig(
                 hosts_dir=config.hosts_dir,
-                mirror=config.registry_listen,
+                mirror=config.mirror_address or config.registry_listen,
                 registries=config.mirror_registries,
             ),
         )

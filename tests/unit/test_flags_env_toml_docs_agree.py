@@ -23,6 +23,7 @@ EXAMPLES = {
     "seeds": "node-b:1",
     "seed_dns": "seeds.example",
     "discovery": "dns",
+    "kubernetes_service": "mirror/peers",
     "zone": "a",
     "store": "layout",
     "containerd_address": "/run/c.sock",
@@ -34,6 +35,7 @@ EXAMPLES = {
     "registry_filters": "^ghcr",
     "tag_policies": "latest$=never",
     "hosts_dir": "/hosts",
+    "mirror_address": "127.0.0.1:4",
     "log_level": "debug",
     "log_format": "console",
 }

@@ -23,17 +23,27 @@ def test_hosts_are_written_shown_and_removed(tmp_path: Path, capsys: pytest.Capt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_foreign_file_in_our_place_fails_and_stays(
+def test_a_file_that_must_be_left_alone_fails_unless_that_is_allowed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    theirs = tmp_path / "_default" / "hosts.toml"
+    theirs = tmp_path / "docker.io" / "hosts.toml"
     theirs.parent.mkdir()
-    theirs.write_text("# theirs\n")
+    theirs.write_text("[host\n")
 
     assert run_cli(["hosts", "write", "--hosts-dir", str(tmp_path)]) == 1
-
-    assert theirs.read_text() == "# theirs\n"
     assert "left alone" in capsys.readouterr().err
+    assert run_cli(["hosts", "write", "--lenient", "--hosts-dir", str(tmp_path)]) == 0
+    assert "left alone" in capsys.readouterr().err
+
+    assert theirs.read_text() == "[host\n"
+    assert (tmp_path / "_default" / "hosts.toml").exists()
+
+
+def test_hosts_name_the_address_by_which_containerd_reaches_the_mirror(tmp_path: Path) -> None:
+    where = ["--hosts-dir", str(tmp_path), "--registry-listen", "10.0.0.1:29500"]
+    assert run_cli(["hosts", "write", *where, "--mirror-address", "127.0.0.1:5"]) == 0
+
+    assert '[host."http://127.0.0.1:5"]' in (tmp_path / "_default" / "hosts.toml").read_text()
 
 
 @pytest.mark.parametrize("command", ["write", "remove", "show"])

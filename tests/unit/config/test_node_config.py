@@ -136,10 +136,8 @@ def test_a_path_longer_than_a_socket_may_have_is_refused() -> None:
         parse_socket_path("/" + "x" * MAX_SOCKET_PATH)
 
 
-def test_a_word_of_a_later_release_is_told_apart_from_a_wrong_one() -> None:
+def test_a_word_is_one_of_those_there_are() -> None:
     assert one_of(LogLevel)("debug") is LogLevel.DEBUG
-    with pytest.raises(ConfigError, match="not built into this release"):
-        one_of(Discovery)("kubernetes")
     with pytest.raises(ConfigError, match="unknown"):
         one_of(Discovery)("consul")
 
@@ -161,6 +159,26 @@ def test_a_dns_seed_chooses_dns() -> None:
 def test_discovery_and_the_dns_seed_must_agree(discovery: Discovery, name: str | None) -> None:
     with pytest.raises(ConfigError, match="--seed-dns"):
         NodeConfig(plaintext=True, discovery=discovery, seed_dns=name)
+
+
+def test_a_service_chooses_kubernetes_and_may_go_with_dns() -> None:
+    config = NodeConfig(plaintext=True, kubernetes_service="mirror/peers", seed_dns="peers.mirror.svc")
+
+    assert config.seed_source is Discovery.KUBERNETES
+
+
+@pytest.mark.parametrize(
+    ("discovery", "service"),
+    [(Discovery.KUBERNETES, None), (Discovery.STATIC, "peers"), (Discovery.DNS, "peers")],
+)
+def test_discovery_and_the_service_must_agree(discovery: Discovery, service: str | None) -> None:
+    with pytest.raises(ConfigError, match="--kubernetes-service"):
+        NodeConfig(
+            plaintext=True,
+            discovery=discovery,
+            kubernetes_service=service,
+            seed_dns="peers.svc" if discovery is Discovery.DNS else None,
+        )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::", ANY_V4])

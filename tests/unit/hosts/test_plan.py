@@ -1,9 +1,7 @@
-import tomllib
-
 import pytest
 
 from spegel_gossip.errors import ConfigError
-from spegel_gossip.hosts.document import is_ours, mirror_url, render
+from spegel_gossip.hosts.document import NO_CERTIFICATES, Wish, with_ours
 from spegel_gossip.hosts.plan import (
     Folder,
     HostsState,
@@ -11,18 +9,25 @@ from spegel_gossip.hosts.plan import (
     WriteFile,
     describe,
     folder_name,
+    is_registry_folder,
     plan_remove,
     plan_write,
-    wanted_files,
+    wanted_in,
 )
 from spegel_gossip.hosts.registry_url import RegistryUrl
-from spegel_gossip.swim.address import Address
 
 MIRROR = "http://127.0.0.1:29500"
 HUB = RegistryUrl("https", "docker.io")
 LAN = RegistryUrl("http", "registry.lan:5000")
-FOREIGN = Folder(b'server = "https://elsewhere"\n')
-OURS = Folder(render(MIRROR, None))
+WISH = Wish(mirror=MIRROR)
+THEIRS = b'server = "https://elsewhere"\n'
+NEW_FOLDER = with_ours(None, WISH, NO_CERTIFICATES, is_new_folder=True)
+NEW_FILE = with_ours(None, WISH, NO_CERTIFICATES, is_new_folder=False)
+MERGED = with_ours(THEIRS, WISH, NO_CERTIFICATES, is_new_folder=False)
+OURS = Folder(NEW_FOLDER)
+FOREIGN = Folder(THEIRS)
+BROKEN = Folder(b"[host")
+LINK = Folder(obstacle="its hosts.toml is no plain file")
 
 
 @pytest.mark.parametrize(
@@ -58,41 +63,20 @@ def test_what_is_no_registry_is_refused(text: str) -> None:
         RegistryUrl.parse(text)
 
 
-def test_the_file_for_all_registries_has_our_host_and_no_server() -> None:
-    document = tomllib.loads(render(MIRROR, None).decode())
+def test_without_registries_ours_belongs_everywhere_that_containerd_may_look() -> None:
+    seen = dict.fromkeys(["_backup", "_default", "docker.io", "registry.lan_5000_", "..data"], FOREIGN)
 
-    # containerd 1.6 rejects a file without a host table.
-    assert document == {"host": {MIRROR: {"capabilities": ["pull", "resolve"], "dial_timeout": "200ms"}}}
-
-
-@pytest.mark.parametrize(
-    ("registry", "server"), [(HUB, "https://registry-1.docker.io"), (LAN, "http://registry.lan:5000")]
-)
-def test_the_file_of_a_registry_says_where_a_miss_goes(registry: RegistryUrl, server: str) -> None:
-    assert tomllib.loads(render(MIRROR, registry).decode())["server"] == server
+    assert list(wanted_in(MIRROR, (), seen)) == ["_default", "docker.io", "registry.lan_5000_"]
+    assert list(wanted_in(MIRROR, (), {})) == ["_default"]
 
 
-def test_ours_is_known_by_its_mark_and_nothing_else_is() -> None:
-    assert is_ours(render(MIRROR, HUB))
-    assert not is_ours(b'[host."http://127.0.0.1:29500"]\n')
+def test_with_registries_ours_belongs_into_theirs() -> None:
+    wanted = wanted_in(MIRROR, (HUB, LAN), {"ghcr.io": FOREIGN})
 
-
-@pytest.mark.parametrize(
-    ("listen", "url"),
-    [
-        (Address("127.0.0.1", 29500), MIRROR),
-        (Address("0.0.0.0", 1), "http://127.0.0.1:1"),  # noqa: S104 - not bound
-        (Address("::", 1), "http://[::1]:1"),
-        (Address("10.0.0.1", 1), "http://10.0.0.1:1"),
-    ],
-)
-def test_the_mirror_is_named_as_this_machine_reaches_it(listen: Address, url: str) -> None:
-    assert mirror_url(listen) == url
-
-
-def test_without_registries_there_is_one_file_for_all() -> None:
-    assert list(wanted_files(MIRROR, (), {})) == ["_default"]
-    assert list(wanted_files(MIRROR, (HUB, LAN), {})) == ["docker.io", "registry.lan:5000"]
+    assert {name: wish.registry for name, wish in wanted.items()} == {
+        "docker.io": HUB,
+        "registry.lan:5000": LAN,
+    }
 
 
 def test_the_folder_that_containerd_prefers_is_used_where_it_exists() -> None:
@@ -100,61 +84,97 @@ def test_the_folder_that_containerd_prefers_is_used_where_it_exists() -> None:
     assert folder_name(LAN, {}) == "registry.lan:5000"
 
 
-def test_writing_puts_in_place_what_is_missing_or_outdated() -> None:
-    wanted = {"_default": b"new", "quay.io": b"new"}
-    seen = {"_default": OURS, "quay.io": Folder()}
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("docker.io", True),
+        ("registry.lan:5000", True),
+        ("registry.lan_5000_", True),
+        ("[fd00::1]_5000_", True),
+        ("localhost", True),
+        ("_default", False),
+        ("_backup", False),
+        ("..2026_01_01", False),
+        ("lost found", False),
+    ],
+)
+def test_a_registry_folder_is_known_by_its_name(name: str, is_one: bool) -> None:
+    assert is_registry_folder(name) is is_one
 
-    assert plan_write(wanted, seen) == [WriteFile("_default", b"new"), WriteFile("quay.io", b"new")]
+
+def test_writing_puts_ours_into_what_is_missing_empty_or_somebody_elses() -> None:
+    wanted = dict.fromkeys(["_default", "docker.io", "ghcr.io"], WISH)
+    seen = {"docker.io": Folder(), "ghcr.io": FOREIGN}
+
+    assert plan_write(MIRROR, wanted, seen) == [
+        WriteFile("_default", NEW_FOLDER, None),
+        WriteFile("docker.io", NEW_FILE, None),
+        WriteFile("ghcr.io", MERGED, THEIRS),
+    ]
 
 
 def test_writing_again_does_nothing() -> None:
-    wanted = wanted_files(MIRROR, (), {})
+    seen = {"_default": OURS, "docker.io": Folder(NEW_FILE), "ghcr.io": Folder(MERGED)}
 
-    assert plan_write(wanted, {"_default": Folder(wanted["_default"])}) == []
-
-
-@pytest.mark.parametrize("foreign", [FOREIGN, Folder(None, has_others=True)])
-def test_what_others_wrote_is_never_changed(foreign: Folder) -> None:
-    wanted = wanted_files(MIRROR, (), {})
-
-    assert plan_write(wanted, {"_default": foreign, "quay.io": foreign}) == []
-    assert plan_remove({"_default": foreign, "quay.io": foreign}) == []
+    assert plan_write(MIRROR, wanted_in(MIRROR, (), seen), seen) == []
 
 
-def test_ours_goes_when_it_is_no_longer_wanted() -> None:
-    wanted = wanted_files(MIRROR, (HUB,), {})
-    seen = {"_default": OURS, "docker.io": Folder(wanted["docker.io"])}
+@pytest.mark.parametrize("obstacle", [BROKEN, LINK])
+def test_what_cannot_be_changed_is_left_alone(obstacle: Folder) -> None:
+    seen = {"_default": obstacle, "quay.io": obstacle}
 
-    assert plan_write(wanted, seen) == [RemoveFile("_default")]
+    assert plan_write(MIRROR, wanted_in(MIRROR, (), seen), seen) == []
+    assert plan_remove(MIRROR, seen) == []
 
 
-def test_removing_takes_ours_from_everywhere_even_beside_certificates() -> None:
-    seen = {
-        "_default": OURS,
-        "quay.io": Folder(render("http://old", HUB), has_others=True),
-        "ghcr.io": FOREIGN,
-    }
+def test_ours_goes_from_where_it_is_no_longer_wanted() -> None:
+    seen = {"_default": OURS, "ghcr.io": Folder(MERGED), "quay.io": Folder(NEW_FILE), "docker.io": FOREIGN}
 
-    assert plan_remove(seen) == [RemoveFile("_default"), RemoveFile("quay.io")]
+    assert (
+        plan_write(MIRROR, {}, seen)
+        == plan_remove(MIRROR, seen)
+        == [
+            RemoveFile("_default", NEW_FOLDER, with_folder=True),
+            WriteFile("ghcr.io", THEIRS, MERGED),
+            RemoveFile("quay.io", NEW_FILE, with_folder=False),
+        ]
+    )
 
 
 def test_every_folder_is_described_by_what_it_means_for_us() -> None:
-    wanted = {"_default": OURS.content or b"", "a": b"new", "b": b"new", "c": b"new"}
-    seen = {"_default": OURS, "a": OURS, "b": FOREIGN, "y": OURS, "z": FOREIGN}
+    seen = {"_default": OURS, "a": FOREIGN, "b": BROKEN, "d": Folder(MERGED), "y": OURS, "z": FOREIGN}
+    wanted = dict.fromkeys(["_default", "a", "b", "c", "d"], WISH)
 
-    states = [(entry.folder, entry.state, entry.is_wanted) for entry in describe(wanted, seen)]
+    states = [(entry.folder, entry.state, entry.is_wanted) for entry in describe(MIRROR, wanted, seen)]
 
     assert states == [
         ("_default", HostsState.CURRENT, True),
         ("a", HostsState.OUTDATED, True),
         ("b", HostsState.FOREIGN, True),
         ("c", HostsState.MISSING, True),
+        ("d", HostsState.CURRENT, True),
         ("y", HostsState.OUTDATED, False),
         ("z", HostsState.FOREIGN, False),
     ]
 
 
-def test_even_an_empty_folder_hides_the_file_for_all() -> None:
-    entries = describe(wanted_files(MIRROR, (), {}), {"_default": OURS, "quay.io": Folder()})
+def test_spegels_leftovers_are_named() -> None:
+    spegels = b"[host.'http://10.0.0.7:30020']\ncapabilities = ['pull', 'resolve']\ndial_timeout = '200ms'\n"
+    merged = with_ours(spegels, WISH, NO_CERTIFICATES, is_new_folder=False)
+    seen = {"_backup": Folder(), "_default": Folder(merged)}
 
-    assert [(entry.folder, entry.state) for entry in entries][1] == ("quay.io", HostsState.FOREIGN)
+    entries = {entry.folder: entry for entry in describe(MIRROR, wanted_in(MIRROR, (), seen), seen)}
+
+    assert entries["_default"].state is HostsState.CURRENT
+    assert "Spegel" in entries["_default"].note
+    assert not entries["_backup"].is_wanted
+    assert "Spegel" in entries["_backup"].note
+
+
+def test_a_file_that_its_owner_points_at_us_is_current() -> None:
+    by_hand = f'[host."{MIRROR}"]\n  capabilities = ["pull"]\n'.encode()
+
+    (entry,) = describe(MIRROR, {"_default": WISH}, {"_default": Folder(by_hand)})
+
+    assert entry.state is HostsState.CURRENT
+    assert "itself" in entry.note
