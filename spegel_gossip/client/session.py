@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ from spegel_gossip.client.transport import Answer
 MAX_REDIRECTS = 10
 MAX_TOKEN_ANSWER_BYTES = 256 * 1024
 
-Body = Callable[[], AsyncIterable[bytes]] | bytes
+Body = Callable[[], httpx.AsyncByteStream] | bytes
 """What a request carries; a stream is a function, because a request may be sent twice."""
 
 
@@ -124,8 +124,11 @@ class Session:
         if authorization is not None and is_own_host:
             headers["Authorization"] = authorization
         _refuse_downgrade(base, url, host=endpoint.host)
-        content = ask.body() if callable(ask.body) else ask.body
+        content = None if callable(ask.body) else ask.body
         request = self._http.build_request(ask.method, url, headers=headers, content=content)
+        if callable(ask.body):
+            # Given as content, httpx would wrap it in a generator of its own.
+            request.stream = ask.body()
         for _ in range(MAX_REDIRECTS):
             answer = await transport.send(self._http, request)
             following = answer.redirected

@@ -8,9 +8,10 @@ goes up in parts from where the registry says it is.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from typing import Self
 
 import httpx
 
@@ -20,6 +21,7 @@ from spegel_gossip.client.endpoint import Endpoint
 from spegel_gossip.client.errors import (
     ClientError,
     DeniedError,
+    IncompleteImageError,
     NotThereError,
     RegistryProtocolError,
     TransientError,
@@ -211,9 +213,9 @@ class Upload:
         part: tuple[int, int] | None = None,
         also: Sequence[str] = (),
     ) -> Answer:
-        def body() -> AsyncIterator[bytes]:
+        def body() -> _Part:
             start, stop = part or (0, 0)
-            return self._read(start, stop, endpoint)
+            return _Part(self._reader, self._blob, start, stop, on_read=partial(self._tell, endpoint.host))
 
         ask = Ask(
             method=method,
@@ -233,16 +235,40 @@ class Upload:
         answer, _ = await self._session.call(endpoint, ask, max_bytes=MAX_ERROR_BYTES)
         return answer
 
-    async def _read(self, start: int, stop: int, endpoint: Endpoint) -> AsyncIterator[bytes]:
-        while start < stop:
-            data = await self._reader.read_at(start, min(READ_BYTES, stop - start))
-            if not data:
-                raise RegistryProtocolError(
-                    f"the layout's {self._blob.digest} is shorter than its descriptor says"
-                )
-            self._progress.move(self._blob.digest, len(data), urlsplit(endpoint.url).netloc)
-            start += len(data)
-            yield data
+    def _tell(self, host: str, count: int) -> None:
+        self._progress.move(self._blob.digest, count, host)
 
     def _blob_url(self) -> str:
         return f"/v2/{self._repository}/blobs/{self._blob.digest}"
+
+
+class _Part(httpx.AsyncByteStream):
+    """A part of a blob as the body of a request.
+
+    Not a generator: a registry that answers early leaves a body in the middle, and nobody
+    would end it.
+    """
+
+    def __init__(
+        self, reader: BlobReader, blob: Descriptor, start: int, stop: int, *, on_read: Callable[[int], None]
+    ) -> None:
+        self._reader = reader
+        self._blob = blob
+        self._start = start
+        self._stop = stop
+        self._on_read = on_read
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._start >= self._stop:
+            raise StopAsyncIteration
+        data = await self._reader.read_at(self._start, min(READ_BYTES, self._stop - self._start))
+        if not data:
+            raise IncompleteImageError(
+                f"the layout's {self._blob.digest} is shorter than its descriptor says"
+            )
+        self._on_read(len(data))
+        self._start += len(data)
+        return data
