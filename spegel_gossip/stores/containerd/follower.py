@@ -248,10 +248,12 @@ class Follower:
     def _connected(self, result: Survey, *, corrections: int) -> None:
         reason = ""
         if self._config.namespace not in result.namespaces:
-            reason = (
-                f"containerd has no namespace {self._config.namespace!r} (it has: "
-                f"{', '.join(result.namespaces) or 'none'}): pull an image, or correct --containerd-namespace"
-            )
+            # The first pull makes it; only where others have pulled already is it a likely mistake.
+            if result.namespaces:
+                reason = (
+                    f"containerd has no namespace {self._config.namespace!r} (it has: "
+                    f"{', '.join(result.namespaces)}): pull an image, or correct --containerd-namespace"
+                )
             self._agenda.reconcile(after=NAMESPACE_POLL_INTERVAL)
         elif result.root is None:
             reason = (
