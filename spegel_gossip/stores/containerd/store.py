@@ -63,7 +63,10 @@ class ContainerdStore:
         self._images = Images(self._inventory, manifests)
         self._examiner = Examiner(self._inventory.blobs, manifests)
         self._agenda = Agenda()
-        self._ingests = Ingests(f"{config.namespace}/", self._inventory, on_commit=self._on_arrival)
+        self._inspector = Inspector(self._link, on_wrong_blob)
+        self._ingests = Ingests(
+            f"{config.namespace}/", self._inventory, on_commit=self._on_arrival, observer=self._inspector
+        )
         self._disk = DiskWatch(
             self._ingests,
             DiskNews(
@@ -75,7 +78,6 @@ class ContainerdStore:
                 on_file=lambda _name: None,
             ),
         )
-        self._inspector = Inspector(self._link, self._ingests, self._disk, on_wrong_blob)
         self._follower = Follower(
             config,
             self._link,
@@ -111,7 +113,7 @@ class ContainerdStore:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._inventory.run_emitter, emit)
             nursery.start_soon(self._disk.run)
-            nursery.start_soon(self._inspector.run)
+            nursery.start_soon(self._inspector.run, self._ingests, self._disk)
             await self._follower.run()
 
     async def size(self, digest: Digest) -> int:

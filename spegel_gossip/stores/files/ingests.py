@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError, PartialStatus
 from spegel_gossip.oci.digest import Digest
@@ -25,6 +26,16 @@ class Ingest:
     """Its data file was seen; once it is gone the ingest has ended, one way or the other."""
 
 
+class IngestObserver(Protocol):
+    """Somebody who wants to hold on to what an ingest was."""
+
+    def data_came(self, root: ContentRoot, ingest: Ingest) -> None:
+        """Take note that there is a data file, perhaps still empty."""
+
+    def data_went(self, ingest: Ingest, *, is_committed: bool) -> None:
+        """Take note that there is none any more; said of every file that came."""
+
+
 class Ingests:
     """The open ingests of a store, by id, and by what they will become.
 
@@ -33,17 +44,25 @@ class Ingests:
     and in between this node must not look as if it had nothing.
     """
 
-    def __init__(self, prefix: str, inventory: Inventory, on_commit: Callable[[Digest], None]) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        inventory: Inventory,
+        on_commit: Callable[[Digest], None],
+        observer: IngestObserver | None = None,
+    ) -> None:
         """Start empty.
 
         Args:
             prefix: what the refs that count begin with: `<namespace>/` in containerd's store
             inventory: learns of every change
             on_commit: called when an ingest has become a file in `blobs/`
+            observer: sees each ingest's data come and go
         """
         self._prefix = prefix
         self._inventory = inventory
         self._on_commit = on_commit
+        self._observer = observer
         self._ingests: dict[str, Ingest] = {}
         self._committing: dict[Digest, int] = {}
 
@@ -100,6 +119,8 @@ class Ingests:
             ingest.total = root.ingest_total(ingest_id)
         try:
             ingest.offset = root.ingest_data(ingest_id).stat().st_size
+            if not ingest.has_data and self._observer is not None:
+                self._observer.data_came(root, ingest)
             ingest.has_data = True
         except (FileNotFoundError, NotADirectoryError):
             if ingest.has_data:
@@ -113,6 +134,8 @@ class Ingests:
         if ingest is None:
             return
         size = root.blob_size(ingest.digest)
+        if ingest.has_data and self._observer is not None:
+            self._observer.data_went(ingest, is_committed=size is not None)
         if size is not None and ingest.digest not in self._inventory.blobs:
             self._committing[ingest.digest] = size
             self._on_commit(ingest.digest)
@@ -147,6 +170,10 @@ class Ingests:
     def clear(self) -> None:
         """Forget everything: the disk is out of sight."""
         changed = [*(ingest.digest for ingest in self._ingests.values()), *self._committing]
+        for ingest in self._ingests.values():
+            if ingest.has_data and self._observer is not None:
+                # Nobody can say what becomes of it, so it is not to be judged.
+                self._observer.data_went(ingest, is_committed=True)
         self._ingests.clear()
         self._committing.clear()
         for digest in dict.fromkeys(changed):

@@ -31,8 +31,16 @@ class Table:
         self._nursery.start_soon(self.store.run, self.witness.emit)
         await self.witness.until(lambda: self.store.availability().is_connected)
 
+    async def until_seen(self, digest: Digest) -> None:
+        await self.witness.until(lambda: digest in self.store.partials())
+
     async def until_thrown_away(self, digest: Digest, *, times: int = 1) -> None:
         await self.witness.until(lambda: self.witness.events.count(PartialRemoved(digest)) == times)
+
+    async def until_told_of(self, digest: Digest) -> None:
+        with trio.fail_after(PATIENCE):
+            while digest not in self.wrong:  # noqa: ASYNC110 # a list tells nobody that it grew
+                await trio.sleep(0.02)
 
     async def several_looks(self) -> None:
         await trio.sleep(REST * 4)
@@ -116,11 +124,40 @@ async def test_the_same_blob_wrong_a_second_time_is_told_a_second_time(table: Ta
     assert table.wrong == [DIGEST, DIGEST]
 
 
-async def test_an_ingest_that_goes_by_itself_was_committed_and_is_not_wrong(table: Table) -> None:
-    ingest = table.containerd.add_ingest(DIGEST, WRONG)
-    await table.witness.until(lambda: DIGEST in table.store.partials())
+@pytest.mark.parametrize(
+    ("data", "total", "is_wrong"),
+    [(WRONG, len(WRONG), True), (DATA, len(DATA), False), (DATA[:100], len(DATA), False), (WRONG, 0, False)],
+)
+async def test_what_went_with_its_client_is_judged_by_its_bytes(
+    data: bytes, total: int, is_wrong: bool, table: Table
+) -> None:
+    # ctr and the kubelet hold a lease while they pull; with it goes what could not be committed.
+    ingest = table.containerd.add_ingest(DIGEST, data, total=total)
+    await table.until_seen(DIGEST)
     shutil.rmtree(ingest)
+    marker = table.containerd.add_ingest(Digest.of(b"other"), b"rehto")
+    await table.until_seen(Digest.of(b"other"))
+    shutil.rmtree(marker)
+
+    await table.until_told_of(Digest.of(b"other"))
+
+    assert table.wrong == ([DIGEST] if is_wrong else []) + [Digest.of(b"other")]
+    assert table.containerd.aborts == 0
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_no_descriptor_is_left_open(table: Table) -> None:
+    before = open_descriptors()
+    for number in range(20):
+        data = bytes([number]) * 100
+        ingest = table.containerd.add_ingest(Digest.of(data), data)
+        await table.until_seen(Digest.of(data))
+        shutil.rmtree(ingest)
+        await table.until_thrown_away(Digest.of(data))
 
     await table.several_looks()
 
-    assert (table.wrong, table.containerd.aborts) == ([], 0)
+    assert open_descriptors() <= before + 2
