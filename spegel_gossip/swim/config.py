@@ -37,6 +37,9 @@ class SwimConfig:
     has_buddy_system: bool = True
     """Whether a member that is held suspect or dead is told so first in any datagram to it."""
 
+    distrusts_late_wakes: bool = True
+    """Whether a member that was not run for a probe interval forgives others their silence (departure 6)."""
+
     gossip_interval: float = 0.2
     """Seconds between gossip rounds while there is something to disseminate."""
 

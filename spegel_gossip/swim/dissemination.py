@@ -64,6 +64,8 @@ class DisseminationQueue:
             limit: how often a claim is sent before it is forgotten
             omit: a member about whom the datagram says something already
         """
+        if not self._transmits:
+            return []  # as nearly always: an idle cluster says nothing
         picked = self._pick(room, omit=omit)
         for name, data, transmits in picked:
             self.discard(name)

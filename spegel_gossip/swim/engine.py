@@ -200,7 +200,7 @@ class Swim:
         due_at = self.next_timer_at()
         if due_at is None or due_at > now:
             return
-        if now - due_at >= self._config.probe_interval:
+        if self._config.distrusts_late_wakes and now - due_at >= self._config.probe_interval:
             self._woke_late(now - due_at)
         self._prober.handle_timer(now)
         self._relays.handle_timer(now)

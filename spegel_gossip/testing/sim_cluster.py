@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.swim.address import Address
@@ -24,6 +25,8 @@ MAX_INBOX = 256
 
 SETTLE_STEP = 0.1
 
+OnEvent = Callable[[float, str, MembershipEvent], None]
+
 
 @dataclass(slots=True)
 class SimNode:
@@ -34,6 +37,8 @@ class SimNode:
     engine: Swim
     is_running: bool = True
     is_paused: bool = False
+    is_stalling: bool = False
+    held: list[Callable[[], None]] = field(default_factory=list)
     inbox: list[tuple[bytes, Address, str]] = field(default_factory=list)
     timer_at: float | None = None
 
@@ -54,11 +59,23 @@ class SimCluster:
         config: SwimConfig | None = None,
         loss: float = 0.0,
         duplication: float = 0.0,
+        on_event: OnEvent | None = None,
     ) -> None:
+        """Start the nodes at time 0.
+
+        Args:
+            n: how many
+            seed: of all chance
+            config: the protocol's numbers
+            loss: chance of each datagram to be lost
+            duplication: chance of each to arrive twice
+            on_event: told (when, who noticed, what) in place of `log`, which a thousand nodes would fill
+        """
         self._rng = random.Random(seed)
         self._config = config or SwimConfig()
         self.network = SimNetwork(self._rng, loss=loss, duplication=duplication)
         self.log: list[tuple[float, str, MembershipEvent]] = []
+        self._on_event = on_event or self._keep
         self.on_datagram: Callable[[str, Datagram], None] | None = None
         """Sees (source, datagram) of all that is sent."""
         self.nodes: dict[str, SimNode] = {}
@@ -93,7 +110,8 @@ class SimCluster:
             node.address = self._new_address()
             self._by_address[node.address] = node
         node.engine = self._engine(name, node.address)
-        node.is_running, node.is_paused, node.timer_at = True, False, None
+        node.is_running, node.is_paused, node.is_stalling, node.timer_at = True, False, False, None
+        node.held.clear()
         node.inbox.clear()
         self._begin(node, seeds)
 
@@ -104,6 +122,20 @@ class SimCluster:
     def pause(self, name: str) -> None:
         """Stop a node's time (SIGSTOP); what is sent to it waits."""
         self.nodes[name].is_paused = True
+
+    def stall(self, name: str) -> None:
+        """Let a node's next send block: it goes on until then, and what comes in waits."""
+        self.nodes[name].is_stalling = True
+
+    def unstall(self, name: str) -> None:
+        """Let the send that blocks return. Timers ran on: it judges before it hears the defence."""
+        node = self.nodes[name]
+        held, node.held = node.held, []
+        node.is_stalling = node.is_paused = False
+        for effect in held:
+            effect()
+        self._run_timer(node)
+        self.resume(name)
 
     def resume(self, name: str) -> None:
         """Let a paused node go on: it reads what came in, then sees how late it is."""
@@ -188,20 +220,32 @@ class SimCluster:
         node.engine.join([self.nodes[seed].address for seed in seeds], self.now)
         self._settle_effects(node)
 
+    def _keep(self, at: float, name: str, event: MembershipEvent) -> None:
+        self.log.append((at, name, event))
+
     def _settle_effects(self, node: SimNode) -> None:
         """Do what the engine wants done, and see when it wants to be called."""
         engine = node.engine
         for datagram in engine.datagrams_to_send():
-            self._send(node, datagram)
+            self._do(node, partial(self._send, node, datagram))
         for stream in engine.streams_to_open():
-            self._open(node, engine, stream)
-        self.log.extend((self.now, node.name, event) for event in engine.events())
+            self._do(node, partial(self._open, node, engine, stream))
+        for event in engine.events():
+            self._on_event(self.now, node.name, event)
         if engine.has_left:
             node.is_running = False
         timer_at = engine.next_timer_at()
         if timer_at is not None and timer_at != node.timer_at:
             node.timer_at = timer_at
             self.network.at(timer_at, lambda: self._on_timer(node, engine, timer_at))
+
+    def _do(self, node: SimNode, effect: Callable[[], None]) -> None:
+        if not node.is_stalling:
+            effect()
+            return
+        node.is_paused = True
+        if len(node.held) < MAX_INBOX:
+            node.held.append(effect)
 
     def _on_timer(self, node: SimNode, engine: Swim, timer_at: float) -> None:
         if node.engine is engine and node.timer_at == timer_at and node.is_awake:

@@ -43,6 +43,8 @@ class SimNetwork:
         self.drop_datagrams: Callable[[str, str], bool] = nothing_dropped
         """The same for datagrams alone: a firewall that knows no UDP."""
         self.traffic: dict[str, Traffic] = {}
+        self.events = 0
+        """Things done so far: datagrams and messages that arrived, timers that ran."""
         self._rng = rng
         self._delay = delay
         self._stream_timeout = stream_timeout
@@ -58,6 +60,7 @@ class SimNetwork:
         """Let time pass, and do what was asked for on the way."""
         while self._queue and self._queue[0][0] <= when:
             self.now, _, action = heapq.heappop(self._queue)
+            self.events += 1
             action()
         self.now = max(self.now, when)
 

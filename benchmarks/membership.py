@@ -1,0 +1,127 @@
+"""Membership of large clusters on the simulated network: joins, deaths, healing, false deaths.
+
+The simulation runs the real engine. Its seconds are simulated, so a busy machine does not change them; what real
+nodes cost is in `membership_processes.py`.
+"""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.harness import Bench, median, quantile, run
+from benchmarks.simulated import (
+    BUDDY,
+    LHA_PROBE,
+    LHA_SUSPICION,
+    LIFEGUARD,
+    PLAIN_SWIM,
+    Watched,
+    deaths,
+    dissemination,
+    false_deaths,
+    healing,
+    without_collector,
+)
+
+DEATHS_N = 128
+GRID_N = 128
+GRID_SECONDS = 120.0
+
+
+def measure(bench: Bench) -> None:
+    """Run the parts that are wanted."""
+    with without_collector():
+        if bench.wants("join"):
+            measure_joins(bench)
+        if bench.wants("death"):
+            measure_deaths(bench)
+        if bench.wants("healing"):
+            measure_healing(bench)
+        if bench.wants("lifeguard"):
+            measure_lifeguard(bench)
+
+
+def measure_joins(bench: Bench) -> None:
+    """All at once through one seed, and then one after the other."""
+    for n in (100,) if bench.is_short else (100, 1000, 2000):
+        bench.progress(f"join of {n} members at once")
+        watched = Watched(n, seed=bench.seed)
+        bench.figure(f"join_{n}_s", watched.joined())
+        took = dissemination(watched, newcomers=5 if n > 1000 else 20)
+        bench.figure(f"newcomer_known_by_99pct_{n}_median_s", median(took))
+        bench.figure(f"newcomer_known_by_99pct_{n}_worst_s", max(took))
+        if n == 1000:
+            bench.at_most("newcomer known by 99 %, n = 1,000, worst, s", max(took), 2.0)
+        if n <= 1000:
+            measure_simulator(bench, watched)
+
+
+def measure_simulator(bench: Bench, watched: Watched) -> None:
+    """How many events of an idle cluster the simulator does in a second of CPU time."""
+    network, began_at = watched.cluster.network, time.thread_time()
+    before = network.events
+    watched.cluster.run_for(10.0)
+    spent = time.thread_time() - began_at
+    bench.figure(f"simulator_{watched.n}_events_per_cpu_s", round((network.events - before) / spent))
+
+
+def measure_deaths(bench: Bench) -> None:
+    """From a crash until the last member of the cluster names the dead no more."""
+    for name, config in (("", None), ("_alpha5_lifeguard", LIFEGUARD), ("_alpha5_plain_swim", PLAIN_SWIM)):
+        trials = 10 if bench.is_short else 100 if config is None else 40
+        bench.progress(f"{trials} deaths at n = {DEATHS_N}{name}")
+        watched = Watched(DEATHS_N, seed=bench.seed, config=config)
+        watched.joined()
+        first, last = deaths(watched, trials=trials)
+        bench.figure(f"death{name}_first_median_s", median(first))
+        bench.figure(f"death{name}_last_median_s", median(last))
+        bench.figure(f"death{name}_last_p99_s", quantile(last, 0.99))
+        if config is None:
+            bench.at_most("death to no answer naming it, n = 128, median, s", median(last), 12.0)
+            bench.at_most("death to no answer naming it, n = 128, p99, s", quantile(last, 0.99), 16.0)
+    ratio = float(bench.figures["death_alpha5_lifeguard_first_median_s"]) / float(
+        bench.figures["death_alpha5_plain_swim_first_median_s"]
+    )
+    bench.at_most("first detection, Lifeguard against plain SWIM, median", ratio, 1.1)
+
+
+def measure_healing(bench: Bench) -> None:
+    """Two halves that buried each other long ago."""
+    for n in (100,) if bench.is_short else (100, 1000):
+        bench.progress(f"ten minutes of partition at n = {n}")
+        watched = Watched(n, seed=bench.seed)
+        watched.joined()
+        took, buried = healing(watched, minutes=10.0)
+        bench.figure(f"healed_{n}_s", took)
+        bench.at_most(f"one cluster again after 10 min of partition, n = {n}, s", took, 60.0)
+        bench.at_most(f"live members buried while healing, n = {n}", buried, 0)
+
+
+def measure_lifeguard(bench: Bench) -> None:
+    """False deaths in a part of Lifeguard's grid, by configuration."""
+    # A stall shorter than a suspicion, 10.5 s, kills nobody here: members read all that came in at once.
+    grid = [(8, 16.384, 0.016), (8, 32.768, 0.016)]
+    if not bench.is_short:
+        grid = [(c, d, 0.016) for c in (1, 8, 32) for d in (16.384, 32.768)] + [(8, 32.768, 1.024)]
+    configs = {"plain_swim": PLAIN_SWIM, "lifeguard": LIFEGUARD}
+    if not bench.is_short:
+        configs |= {"lha_probe": LHA_PROBE, "lha_suspicion": LHA_SUSPICION, "buddy": BUDDY}
+    totals: dict[str, int] = {}
+    for name, config in configs.items():
+        bench.progress(f"Lifeguard's grid, {name}, {len(grid)} points")
+        seen = [
+            false_deaths(
+                config, n=GRID_N, sick=c, sick_time=d, well_time=i, seconds=GRID_SECONDS, seed=bench.seed
+            )
+            for c, d, i in grid
+        ]
+        totals[name] = sum(one for one, _ in seen)
+        bench.figure(f"false_deaths_{name}", totals[name])
+        bench.figure(f"false_deaths_{name}_at_well_members", sum(one for _, one in seen))
+    bench.at_most(
+        "false deaths, Lifeguard against plain SWIM", totals["lifeguard"] / max(1, totals["plain_swim"]), 0.03
+    )
+
+
+if __name__ == "__main__":
+    run("membership", __doc__ or "", measure)
