@@ -125,6 +125,13 @@ class Router(Protocol):
                 which the image event that follows is upstream's own word
         """
 
+    def tag_observed_at(self, name: TagName, digest: Digest) -> float | None:
+        """Return when upstream said that a tag names a digest, as far as this node knows.
+
+        In unix seconds; 0 if nobody knows; None if all that was said then was purged, so
+        that what is here is not to be answered with.
+        """
+
     def report_miss(self, digest: Digest, holder: str) -> None:
         """Tell the owners that a holder answered 404 for what its record promised."""
 

@@ -256,7 +256,7 @@ class NodeConfig:
         ),
     )
     tag_policies: TagPolicies = field(
-        default=TagPolicies(),
+        default=TagPolicies.parse(()),
         metadata=setting.about(
             "tag-policy",
             values.parse_tag_policies,
@@ -264,7 +264,16 @@ class NodeConfig:
             "How far tags in whose full name the expression is found are trusted: "
             "`never`, `cluster` or `fresh:30s`; the first match wins.",
             is_many=True,
-            default_text="none: `cluster` for all",
+            default_text="none: `fresh:30s` for `latest`, `cluster` for all others",
+        ),
+    )
+    repository_scope: bool = field(
+        default=False,
+        metadata=setting.about(
+            "repository-scope",
+            None,
+            "",
+            "Serve a digest under a repository only if an image of that repository on this node reaches it.",
         ),
     )
     hosts_dir: Path = field(

@@ -11,7 +11,12 @@ for the simulation; each part stands alone below it:
     shard          what an owner knows
     answers        what an owner says of a key
     youth          whether an owner's "nobody" may be believed yet
+    owner          these three together
+    roster         who lives
+    ring_change    which keys change hands, looked at a few at a time
+    purges         which observations of tags count no more
     pair           what stands between one holder and one owner
     advertisement  what a holder must still tell whom
+    outgoing       what the engine hands to its driver
     inquiry        whom an asker asks, and what it may conclude
 """

@@ -18,8 +18,8 @@ from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.directory.messages import AckStatus, Advertise, Closing
 from spegel_gossip.directory.pair import MAX_RESYNC_INTERVAL, RESYNC_INTERVAL, Pair
 from spegel_gossip.directory.records import Note, Record, RecordKind
+from spegel_gossip.directory.ring_change import RingChange
 from spegel_gossip.directory.timers import Timers
-from spegel_gossip.ring.handover import handovers
 from spegel_gossip.ring.ring import Ring
 
 COALESCE_INTERVAL: Final = 0.01
@@ -62,7 +62,16 @@ class Telling:
 class Advertisement:
     """The records of one holder, and what each owner has of them."""
 
-    def __init__(self, name: str, boot: int, *, max_datagram: int, rng: random.Random) -> None:
+    def __init__(
+        self,
+        name: str,
+        boot: int,
+        *,
+        max_datagram: int,
+        rng: random.Random,
+        spread_interval: float = SPREAD_INTERVAL,
+    ) -> None:
+        self._spread_interval = spread_interval
         self._name = name
         self._boot = boot
         self._max_records_bytes = max_datagram - ADVERTISE_OVERHEAD
@@ -121,35 +130,33 @@ class Advertisement:
         self._pairs = {}
         self.ring_changed(ring, (), now)
 
-    def ring_changed(self, ring: Ring, renewed: Collection[str], now: float) -> None:
+    def ring_changed(
+        self, ring: Ring, renewed: Collection[str], now: float, change: RingChange | None = None
+    ) -> None:
         """Tell those who became owners, and forget those who are owners no more.
 
         Args:
             ring: the ring from now on
             renewed: members who live a new boot and so know nothing
             now: from when the telling is spread
+            change: what was found out beforehand about the change from the ring until now
         """
-        before, self._ring = self._ring, ring
+        change = change or RingChange(self._ring, ring, renewed)
+        self._ring = ring
         for name in [name for name in self._pairs if name not in ring.zones or name in renewed]:
             del self._pairs[name]
             self._timers.clear(name)
-        # Who is told everything is as one who owned nothing before: kept out of the handovers.
         until = now + CLOSE_AGAIN_INTERVAL
         new = {name: Pair(closes_again_until=until) for name in ring.zones if name not in self._pairs}
-        by_token = self._by_token()
         # Always ourselves too: notes ride on pings, and nobody pings itself.
         touched = dict.fromkeys([*new, self._name])
         touched.update((name, None) for name, pair in self._pairs.items() if pair.closes_again_until > now)
-        for handover in handovers(before, self._ring, by_token):
-            gained = [name for name in handover.gained if name not in new]
-            touched.update(dict.fromkeys(gained))
-            for key in by_token[handover.token]:
-                self._hand_over(key, gained=gained, lost=handover.lost)
         self._pairs.update(new)
-        for token, keys in by_token.items() if new else ():
-            gained = [name for name in self._ring.preference_list(token) if name in new]
-            for key in keys:
-                self._hand_over(key, gained=gained, lost=())
+        for key, handover in change.among(self._own):
+            touched.update(dict.fromkeys(handover.gained))
+            # Whose pair is new was never owed anything.
+            lost = [name for name in handover.lost if name not in new]
+            self._hand_over(key, gained=handover.gained, lost=lost)
         for name in touched:
             self._spread(name, now)
         self._drop_told_withdrawals(self._own)
@@ -269,18 +276,12 @@ class Advertisement:
             if not any(pair.owes(key) for pair in owners):
                 del self._own[key]
 
-    def _by_token(self) -> dict[int, list[PackedKey]]:
-        by_token: dict[int, list[PackedKey]] = {}
-        for key in self._own:
-            by_token.setdefault(token_of(key), []).append(key)
-        return by_token
-
     def _spread(self, owner: str, now: float) -> None:
         """Have a new owner told, and told that this was all, at some moment of the spread."""
         pair = self._pairs[owner]
         pair.must_close = True
         if pair.in_flight is None:
-            pause = 0.0 if owner == self._name else self._rng.uniform(0.0, SPREAD_INTERVAL)
+            pause = 0.0 if owner == self._name else self._rng.uniform(0.0, self._spread_interval)
             self._timers.set_earlier(owner, now + pause)
 
     def _mark(self, owner: str, now: float) -> None:

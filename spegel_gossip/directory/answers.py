@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from spegel_gossip.directory.keys import PackedKey, is_tag
-from spegel_gossip.directory.messages import MAX_HOLDERS_ANSWERED, KeyAnswer
+from spegel_gossip.directory.messages import (
+    MAX_HOLDERS_ANSWERED,
+    MAX_NAMING_HOLDERS,
+    MAX_NAMINGS,
+    KeyAnswer,
+    Naming,
+)
 from spegel_gossip.directory.records import Record, RecordKind
 from spegel_gossip.directory.shard import Holder, Shard
 from spegel_gossip.swim.names import name_hash
@@ -17,6 +23,7 @@ MAX_CLOCK_LEAD_MS: Final = 300_000
 """How far in the future an observation may lie before its clock is taken to be wrong."""
 
 Found = Sequence[tuple[Holder, Record]]
+Named = Sequence[tuple[Holder, Record, PackedKey]]
 
 
 class Answerer:
@@ -36,6 +43,8 @@ class Answerer:
         has_same_view: bool,
         now: float,
         unix_ms: int,
+        purged_at_ms: int = 0,
+        is_explained: bool = False,
     ) -> KeyAnswer:
         """Return what is known of one key.
 
@@ -47,11 +56,16 @@ class Answerer:
             has_same_view: whether the asker sees the owners that we see
             now: for what is hidden
             unix_ms: for observations from the future
+            purged_at_ms: up to when observations of the tag count no more
+            is_explained: whether to tell, too, what nobody needs who only wants the bytes
         """
         found: Found = list(self._shard.live_records(key, now))
         digest, observed_at_ms = None, 0
+        namings: tuple[Naming, ...] = ()
         if is_tag(key):
-            digest, observed_at_ms, found = _newest(found, unix_ms)
+            named = _credible(found, unix_ms, purged_at_ms)
+            namings = _namings(named) if is_explained else ()
+            digest, observed_at_ms, found = _newest(named)
         found = [(holder, record) for holder, record in found if holder.name != asker]
         complete = [pair for pair in found if pair[1].kind == RecordKind.COMPLETE]
         partial = [pair for pair in found if pair[1].kind == RecordKind.PARTIAL]
@@ -63,7 +77,14 @@ class Answerer:
             size=max((record.size for _, record in found), default=0),
             digest=digest,
             observed_at_ms=observed_at_ms,
+            namings=namings,
+            hidden=self._hidden(key, now) if is_explained else (),
+            purged_at_ms=purged_at_ms if is_explained else 0,
         )
+
+    def _hidden(self, key: PackedKey, now: float) -> tuple[int, ...]:
+        holders = self._shard.hidden_holders(key, now)
+        return tuple(name_hash(holder.name) for holder in holders[:MAX_HOLDERS_ANSWERED])
 
     def _named(self, found: Found, zone: str) -> tuple[int, ...]:
         # Random within a zone, so that a thousand askers do not all go to the same 64.
@@ -77,19 +98,41 @@ class Answerer:
         return self._rng.sample(names, min(count, len(names)))
 
 
-def _newest(found: Found, unix_ms: int) -> tuple[PackedKey | None, int, Found]:
-    """Return what the newest observation says the tag names, when it was made, and who agrees.
-
-    Where nobody knows when (0), the digest with most holders is the tag's; the
-    smaller digest where they are as many, so that all owners say the same.
-    """
-    named = [
+def _credible(found: Found, unix_ms: int, purged_at_ms: int) -> Named:
+    """Return the records of a tag that may be believed: not from the future, and not purged."""
+    return [
         (holder, record, record.digest)
         for holder, record in found
         if record.digest is not None
         and record.kind == RecordKind.COMPLETE
         and record.observed_at_ms <= unix_ms + MAX_CLOCK_LEAD_MS
+        and (record.observed_at_ms > purged_at_ms or not purged_at_ms)
     ]
+
+
+def _namings(named: Named) -> tuple[Naming, ...]:
+    """Return all that a tag is said to name, newest first."""
+    by_digest: dict[PackedKey, list[tuple[int, str]]] = {}
+    for holder, record, digest in named:
+        by_digest.setdefault(digest, []).append((record.observed_at_ms, holder.name))
+    namings = [
+        Naming(
+            digest,
+            max(said)[0],
+            tuple(name_hash(name) for _, name in sorted(said, reverse=True)[:MAX_NAMING_HOLDERS]),
+        )
+        for digest, said in by_digest.items()
+    ]
+    namings.sort(key=lambda one: (-one.observed_at_ms, one.digest))
+    return tuple(namings[:MAX_NAMINGS])
+
+
+def _newest(named: Named) -> tuple[PackedKey | None, int, Found]:
+    """Return what the newest observation says the tag names, when it was made, and who agrees.
+
+    Where nobody knows when (0), the digest with most holders is the tag's; the
+    smaller digest where they are as many, so that all owners say the same.
+    """
     if not named:
         return None, 0, []
     observed_at_ms = max(record.observed_at_ms for _, record, _ in named)

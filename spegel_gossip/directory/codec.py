@@ -17,6 +17,9 @@ import msgpack
 from spegel_gossip.directory.keys import MAX_PACKED_KEY, MIN_PACKED_KEY, PackedKey
 from spegel_gossip.directory.messages import (
     MAX_HOLDERS_ANSWERED,
+    MAX_NAMING_HOLDERS,
+    MAX_NAMINGS,
+    MAX_PURGES_TOLD,
     MAX_QUESTION_KEYS,
     Ack,
     Advertise,
@@ -26,6 +29,9 @@ from spegel_gossip.directory.messages import (
     Message,
     MessageKind,
     Miss,
+    Naming,
+    Purge,
+    PurgeItem,
     Question,
     QuestionKey,
     Recheck,
@@ -54,6 +60,8 @@ _MAX_U32 = 0xFFFFFFFF
 _FLAG_YOUNG = 1
 _FLAG_SAME_VIEW = 2
 _HASH_BYTES = 8
+_EXPLAINED_FIELDS = 8
+"""Fields of an answer that explains, but one."""
 _DECODE_FAILURES = (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException)
 
 
@@ -76,6 +84,8 @@ def encode(message: Message) -> bytes:
             return _pack(MessageKind.MISS, id_, [key, holder])
         case Recheck(id_, key):
             return _pack(MessageKind.RECHECK, id_, [key])
+        case Purge(id_, items):
+            return _pack(MessageKind.PURGE, id_, [[[item.key, item.at_ms] for item in items]])
 
 
 def encode_answer_within(answer: Answer, max_bytes: int) -> bytes:
@@ -167,6 +177,14 @@ def _decode_recheck(id_: int, fields: Sequence[object]) -> Message:
     return Recheck(id_, _key(_array(fields, at_least=1)[0]))
 
 
+def _decode_purge(id_: int, fields: Sequence[object]) -> Message:
+    items = []
+    for one in _array(_array(fields, at_least=1)[0], at_most=MAX_PURGES_TOLD):
+        key, at_ms, *_ = _array(one, at_least=2)
+        items.append(PurgeItem(_key(key), _uint(at_ms, MAX_U64)))
+    return Purge(id_, tuple(items))
+
+
 _DECODERS: Final[dict[int, Callable[[int, Sequence[object]], Message]]] = {
     MessageKind.ADVERTISE: _decode_advertise,
     MessageKind.ACK: _decode_ack,
@@ -175,6 +193,7 @@ _DECODERS: Final[dict[int, Callable[[int, Sequence[object]], Message]]] = {
     MessageKind.ANSWER: _decode_answer,
     MessageKind.MISS: _decode_miss,
     MessageKind.RECHECK: _decode_recheck,
+    MessageKind.PURGE: _decode_purge,
 }
 
 
@@ -211,8 +230,12 @@ def _closing(value: object) -> Closing:
 def _answer_fields(answer: KeyAnswer) -> list[object]:
     flags = (_FLAG_YOUNG if answer.is_young else 0) | (_FLAG_SAME_VIEW if answer.has_same_view else 0)
     fields: list[object] = [flags, _pack_hashes(answer.holders), _pack_hashes(answer.partials), answer.size]
-    if answer.digest is not None:
+    is_explained = bool(answer.namings or answer.hidden or answer.purged_at_ms)
+    if answer.digest is not None or is_explained:
         fields += [answer.digest, answer.observed_at_ms]
+    if is_explained:
+        namings = [[one.digest, one.observed_at_ms, _pack_hashes(one.holders)] for one in answer.namings]
+        fields += [namings, _pack_hashes(answer.hidden), answer.purged_at_ms]
     return fields
 
 
@@ -228,7 +251,19 @@ def _key_answer(value: object) -> KeyAnswer:
         size=_uint(fields[3], MAX_U64),
         digest=digest,
         observed_at_ms=0 if digest is None else _uint(fields[5], MAX_U64),
+        namings=_namings(fields[6]) if len(fields) > _EXPLAINED_FIELDS else (),
+        hidden=_unpack_hashes(fields[7]) if len(fields) > _EXPLAINED_FIELDS else (),
+        purged_at_ms=_uint(fields[8], MAX_U64) if len(fields) > _EXPLAINED_FIELDS else 0,
     )
+
+
+def _namings(value: object) -> tuple[Naming, ...]:
+    namings = []
+    for one in _array(value, at_most=MAX_NAMINGS):
+        digest, observed_at_ms, holders, *_ = _array(one, at_least=3)
+        hashes = _unpack_hashes(holders)[:MAX_NAMING_HOLDERS]
+        namings.append(Naming(_key(digest), _uint(observed_at_ms, MAX_U64), hashes))
+    return tuple(namings)
 
 
 def _pack_hashes(hashes: Sequence[int]) -> bytes:

@@ -7,32 +7,36 @@ that the driver chooses when, and in which thread the ring is built.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from spegel_gossip.directory.advertisement import Advertisement
-from spegel_gossip.directory.answers import Answerer
+from spegel_gossip.directory.advertisement import SPREAD_INTERVAL, Advertisement
 from spegel_gossip.directory.codec import decode_untrusted, encode, encode_answer_within
-from spegel_gossip.directory.keys import PackedKey, token_of
+from spegel_gossip.directory.inquiry import view_of
+from spegel_gossip.directory.keys import PackedKey, is_tag, token_of
 from spegel_gossip.directory.messages import (
     Ack,
+    AckStatus,
     Advertise,
     Answer,
     AskedFor,
     KeyAnswer,
     Miss,
+    Purge,
+    PurgeItem,
     Question,
     QuestionKey,
     Recheck,
     Resync,
 )
+from spegel_gossip.directory.outgoing import Answered, Outgoing
+from spegel_gossip.directory.owner import Owner
+from spegel_gossip.directory.purges import OWNER_DELAY, Purges
 from spegel_gossip.directory.records import Note, RecordKind
-from spegel_gossip.directory.shard import Shard
+from spegel_gossip.directory.ring_change import RingChange
+from spegel_gossip.directory.roster import Roster
 from spegel_gossip.directory.timers import Timers
-from spegel_gossip.directory.youth import Youth
 from spegel_gossip.ring.ring import Ring
 from spegel_gossip.swim.names import name_hash
 
@@ -46,55 +50,36 @@ MAX_RECHECKS: Final = 1_024
 """Keys waiting to be looked for after a miss; a report beyond that is lost, its record hidden for 30 s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message for a member."""
-
-    to: str
-    id: int
-    body: bytes
-    by_stream: bool
-    """As `POST /directory/batch`, whose answer is received like a datagram; else as a datagram."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer to a question of this member's."""
-
-    owner: str
-    id: int
-    answers: tuple[KeyAnswer, ...]
-
-
-def view_of(owners: Sequence[str]) -> int:
-    """Return the hash of a preference list, by which asker and owner compare theirs."""
-    hasher = hashlib.blake2b(digest_size=8)
-    for owner in owners:
-        hasher.update(name_hash(owner).to_bytes(8, "big"))
-    return int.from_bytes(hasher.digest(), "big")
-
-
 class Directory:
     """The directory of one member. Mutators may make `next_timer_at` earlier: wake the driver."""
 
-    def __init__(self, name: str, boot: int, zone: str, *, max_datagram: int, rng: random.Random) -> None:
+    def __init__(
+        self,
+        name: str,
+        boot: int,
+        zone: str,
+        *,
+        max_datagram: int,
+        rng: random.Random,
+        spread_interval: float = SPREAD_INTERVAL,
+    ) -> None:
         self.name = name
-        self._boot = boot
         self._max_datagram = max_datagram
-        self._shard = Shard(name)
-        self._answerer = Answerer(self._shard, rng=rng)
-        self._youth = Youth(name)
-        self._advertisement = Advertisement(name, boot, max_datagram=max_datagram, rng=rng)
-        self._members: dict[str, str] = {name: zone}
-        self._boots: dict[str, int] = {name: boot}
-        self._renewed: dict[str, None] = {}
+        self._roster = Roster(name, boot, zone)
+        self._advertisement = Advertisement(
+            name, boot, max_datagram=max_datagram, rng=rng, spread_interval=spread_interval
+        )
+        self.purges = Purges(max_datagram=max_datagram, rng=rng)
+        """What was purged: to be read; `purge` changes it."""
+        self._owner = Owner(self._roster, self.purges, rng=rng)
+        self._shard = self._owner.shard
         self._ring = Ring()
         self._ring_change_at: float | None = None
         self._ring_changed_at = -RING_CHANGE_INTERVAL
         self._outbox: list[Outgoing] = []
         self._rechecks: list[PackedKey] = []
         self._answered: list[Answered] = []
-        self._names: dict[int, str] = {name_hash(name): name}
+        self._purged: list[PurgeItem] = []
         self._requests = Timers()
         self._next_id = rng.getrandbits(32)
         self.resyncs_requested = 0
@@ -102,15 +87,15 @@ class Directory:
 
     def start(self, now: float) -> None:
         """Begin alone: owner of everything, answering itself."""
-        self._shard.member_alive(self.name, self._boot, self._members[self.name], now)
-        self.change_ring(Ring.of(self._members), now)
+        self._shard.member_alive(self.name, self._roster.own_boot, self.members[self.name], now)
+        self.change_ring(Ring.of(self.members), now)
         # The first others are let in at once: until then all their keys look like nobody's.
         self._ring_changed_at = now - RING_CHANGE_INTERVAL
 
     def boot_raised(self, boot: int, now: float) -> None:
         """Live on under a higher boot: to all others a new owner, and a new holder of everything."""
-        self._boot = self._boots[self.name] = boot
-        self._shard.member_alive(self.name, boot, self._members[self.name], now)
+        self._roster.raise_boot(boot)
+        self._shard.member_alive(self.name, boot, self.members[self.name], now)
         self._advertisement.boot_raised(boot, now)
 
     # -- membership ---------------------------------------------------------------------------
@@ -119,34 +104,27 @@ class Directory:
         """Take in that a member lives, under this boot, in this zone; saying it again is harmless."""
         if name == self.name:
             return
-        is_known = name in self._members
-        self._shard.member_alive(name, boot, zone, now)
-        if is_known and self._boots[name] != boot:
-            self._renewed[name] = None
-        if not is_known or name in self._renewed or self._members[name] != zone:
+        is_new_life, changes_ring = self._roster.put(name, boot, zone)
+        self._owner.member_alive(name, boot, zone, now, is_new_life=is_new_life)
+        if changes_ring:
             self._want_ring_change(now)
-        if (not is_known or self._boots[name] != boot) and not self._shard.has_closed(name, boot):
-            self._youth.member_joined(name, now)
-        self._members[name], self._boots[name] = zone, boot
-        self._names[name_hash(name)] = name
+        if is_new_life:
+            owned = [key for key in self.purges.known(now) if self.name in self.owners(key)]
+            self.purges.owe((name,), owned, now, delay=0.0)
 
     def member_gone(self, name: str, now: float) -> None:
         """Take in that a member is dead or left: named in no answer from now on."""
-        if name == self.name or name not in self._members:
+        if not self._roster.remove(name):
             return
-        del self._members[name], self._boots[name]
-        self._names.pop(name_hash(name), None)
-        # Should it be back before the ring changes, it is still to be told everything.
-        self._renewed[name] = None
-        self._shard.member_gone(name, now)
-        self._youth.member_gone(name)
+        self._owner.member_gone(name, now)
         self._requests.clear(name)
+        self.purges.member_gone(name)
         self._want_ring_change(now)
 
     @property
     def members(self) -> Mapping[str, str]:
         """The live members, name to zone, this one with them; a live view."""
-        return self._members
+        return self._roster.zones
 
     @property
     def ring(self) -> Ring:
@@ -157,18 +135,24 @@ class Directory:
         """Return when the ring is to be changed to `members`, if it is."""
         return self._ring_change_at
 
-    def change_ring(self, ring: Ring, now: float) -> None:
+    def change_to(self, ring: Ring) -> RingChange:
+        """Return the change to another ring, to be looked through and then given to `apply`."""
+        keys = [*self._advertisement.records, *self._shard.keys]
+        return RingChange(self._ring, ring, self._roster.take_renewed(), keys)
+
+    def apply(self, change: RingChange, now: float) -> None:
         """Work by another ring from now on; built from `members`, which may have changed since."""
-        renewed, self._renewed = self._renewed, {}
-        before, self._ring = self._ring, ring
-        if before.zones:
-            self._youth.ring_changed(before, ring, now)
-        self._shard.ring_changed(ring, now)
-        self._advertisement.ring_changed(ring, renewed, now)
+        self._ring = change.after
+        self._owner.ring_changed(change, now)
+        self._advertisement.ring_changed(self._ring, change.renewed, now, change)
         self._ring_changed_at = now
         self._ring_change_at = None
-        if ring.zones != self._members:
+        if self._ring.zones != self.members or self._roster.has_renewed():
             self._want_ring_change(now)
+
+    def change_ring(self, ring: Ring, now: float) -> None:
+        """Work by another ring from now on, all at once."""
+        self.apply(self.change_to(ring), now)
 
     # -- what this member has -----------------------------------------------------------------
 
@@ -182,6 +166,10 @@ class Directory:
         observed_at_ms: int = 0,
     ) -> None:
         """Advertise a key that is whole here; for a tag, what it names and when upstream said so."""
+        if is_tag(key) and 0 < self.purges.purged_at_ms(key, now) >= observed_at_ms:
+            # Said before the purge, so it is not to be said again.
+            self._advertisement.withdraw(key, now)
+            return
         self._advertisement.put(
             key, RecordKind.COMPLETE, now, size=size, digest=digest, observed_at_ms=observed_at_ms
         )
@@ -197,17 +185,28 @@ class Directory:
         else:
             self._advertisement.withdraw(key, now)
 
+    def purge(self, key: PackedKey, at_ms: int, now: float) -> None:
+        """Have all members withdraw and refuse what was observed of a tag until then; now, as a rule."""
+        if self._take_purge(PurgeItem(key, at_ms), now, at_ms):
+            self._tell_all(key, now, delay=0.0)
+
+    def recall_purge(self, key: PackedKey, at_ms: int, now: float, unix_ms: int) -> None:
+        """Know a purge that was known before a restart."""
+        self._take_purge(PurgeItem(key, at_ms), now, unix_ms)
+
     def has_advertised(self, key: PackedKey) -> bool:
         """Return whether this member itself is a holder of a key."""
         record = self._advertisement.records.get(key)
         return record is not None and not record.is_withdrawn
 
-    def advertised_count(self) -> int:
-        """Return how many keys are advertised."""
+    @property
+    def advertised(self) -> int:
+        """How many keys are advertised."""
         return self._advertisement.held
 
-    def refused_count(self) -> int:
-        """Return how many records were not kept, or not advertised, as a table was full."""
+    @property
+    def refused(self) -> int:
+        """How many records were not kept, or not advertised, as a table was full."""
         return self._shard.refused + self._advertisement.refused
 
     # -- asking -------------------------------------------------------------------------------
@@ -218,7 +217,7 @@ class Directory:
 
     def live_owners(self, key: PackedKey) -> tuple[str, ...]:
         """Return the preference list without those who died since the ring was made."""
-        return tuple(name for name in self.owners(key) if name in self._members)
+        return tuple(name for name in self.owners(key) if name in self.members)
 
     def question(self, keys: Sequence[PackedKey], purpose: AskedFor) -> tuple[int, bytes]:
         """Return a question for an owner of these keys, and the id its answer will carry."""
@@ -226,13 +225,16 @@ class Directory:
         self._next_id += 1
         return self._next_id, encode(Question(self._next_id, purpose, asked))
 
-    def ask_self(self, key: PackedKey, now: float, unix_ms: int) -> KeyAnswer:
+    def ask_self(
+        self, key: PackedKey, now: float, unix_ms: int, purpose: AskedFor = AskedFor.READ
+    ) -> KeyAnswer:
         """Return what this member knows as an owner."""
-        return self._answer_key(QuestionKey(key, view_of(self.owners(key))), self.name, now, unix_ms)
+        asked = QuestionKey(key, view_of(self.owners(key)))
+        return self._answer_key(asked, purpose, self.name, now, unix_ms)
 
     def name_of(self, hashed: int) -> str | None:
         """Return the live member whose name has this hash."""
-        return self._names.get(hashed)
+        return self._roster.name_of(hashed)
 
     def report_miss(self, key: PackedKey, holder: str, now: float) -> None:
         """Tell the owners of a key that a holder does not have it."""
@@ -257,14 +259,12 @@ class Directory:
             case None:
                 pass
             case Advertise():
-                status = self._shard.advertised(sender, message, now)
-                if message.closing is not None and self._boots.get(sender, message.boot) == message.boot:
-                    self._youth.member_closed(sender, message.closing.epoch)
-                return encode(Ack(message.id, status))
+                return encode(Ack(message.id, self._owner.advertised(sender, message, now)))
             case Ack(id_, status):
-                self._advertisement.acknowledged(sender, id_, status, now)
+                if not self.purges.acknowledged(sender, id_, now):
+                    self._advertisement.acknowledged(sender, id_, status, now)
             case Resync(_, boot):
-                if boot == self._boot:
+                if boot == self._roster.own_boot:
                     self._advertisement.resync(sender, now)
             case Question():
                 return self._answer(message, sender, now, unix_ms)
@@ -274,12 +274,16 @@ class Directory:
                 self._miss(message, now)
             case Recheck(_, key):
                 self._recheck(key)
+            case Purge(id_, items):
+                for item in items:
+                    self._hear_purge(item, now, unix_ms)
+                return encode(Ack(id_, AckStatus.OK))
         return None
 
     def receive_note(self, sender: str, data: bytes, now: float) -> None:
         """Compare what a member says it told us with what we hold of it; ask for all where it differs."""
         note = Note.decode_untrusted(data)
-        boot = self._boots.get(sender)
+        boot = self._roster.boot_of(sender)
         if note is None or boot is None or not note.is_of(self._ring.epoch) or self._requests.has(sender):
             return
         if note.summary == self._shard.summary_of(sender, boot):
@@ -291,17 +295,26 @@ class Directory:
 
     def failed(self, to: str, id_: int, now: float) -> None:
         """Take in that a message did not reach its member."""
-        self._advertisement.failed(to, id_, now)
+        if not self.purges.failed(to, id_, now):
+            self._advertisement.failed(to, id_, now)
 
     def next_timer_at(self) -> float | None:
         """Return when `handle_timer` is due; the change of the ring is not counted in."""
-        timers = (self._advertisement.next_timer_at(), self._shard.next_timer_at(), self._requests.next_at())
+        timers = (
+            self._advertisement.next_timer_at(),
+            self._shard.next_timer_at(),
+            self._requests.next_at(),
+            self.purges.next_timer_at(),
+        )
         return min((at for at in timers if at is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Do all that was due by `now`."""
         self._requests.due(now)
         self._shard.handle_timer(now)
+        for told in self.purges.handle_timer(now, self._next_id + 1):
+            self._next_id = told.message.id
+            self._outbox.append(Outgoing(told.to, told.message.id, encode(told.message), told.by_stream))
         for telling in self._advertisement.handle_timer(now):
             if telling.owner == self.name:
                 status = self._shard.advertised(self.name, telling.message, now)
@@ -326,6 +339,11 @@ class Directory:
         rechecks, self._rechecks = self._rechecks, []
         return rechecks
 
+    def purges_received(self) -> list[PurgeItem]:
+        """Drain the purges that were news here, this member's own among them."""
+        purged, self._purged = self._purged, []
+        return purged
+
     def notes_to_set(self) -> list[tuple[str, bytes]]:
         """Drain the notes to put on pings, by member."""
         return self._advertisement.notes()
@@ -335,23 +353,34 @@ class Directory:
         return self._shard.counts()
 
     def _answer(self, question: Question, asker: str, now: float, unix_ms: int) -> bytes:
-        answers = tuple(self._answer_key(asked, asker, now, unix_ms) for asked in question.keys)
+        answers = tuple(
+            self._answer_key(asked, question.purpose, asker, now, unix_ms) for asked in question.keys
+        )
         return encode_answer_within(Answer(question.id, self._ring.epoch, answers), self._max_datagram)
 
-    def _answer_key(self, asked: QuestionKey, asker: str, now: float, unix_ms: int) -> KeyAnswer:
-        owners = self.owners(asked.key)
-        return self._answerer.answer(
-            asked.key,
-            asker=asker,
-            zone=self._members.get(asker, ""),
-            is_young=self._youth.is_young(token_of(asked.key), now),
-            has_same_view=self.name in owners and view_of(owners) == asked.view,
-            now=now,
-            unix_ms=unix_ms,
-        )
+    def _answer_key(
+        self, asked: QuestionKey, purpose: int, asker: str, now: float, unix_ms: int
+    ) -> KeyAnswer:
+        return self._owner.answer(asked, purpose, asker, self.owners(asked.key), now, unix_ms)
+
+    def _hear_purge(self, item: PurgeItem, now: float, unix_ms: int) -> None:
+        if self._take_purge(item, now, unix_ms) and self.name in self.owners(item.key):
+            self._tell_all(item.key, now, delay=OWNER_DELAY)
+
+    def _tell_all(self, key: PackedKey, now: float, *, delay: float) -> None:
+        self.purges.owe([name for name in self.members if name != self.name], (key,), now, delay=delay)
+
+    def _take_purge(self, item: PurgeItem, now: float, unix_ms: int) -> bool:
+        if not is_tag(item.key) or not self.purges.add(item.key, item.at_ms, now, unix_ms):
+            return False
+        self._purged.append(item)
+        record = self._advertisement.records.get(item.key)
+        if record is not None and record.observed_at_ms <= item.at_ms:
+            self._advertisement.withdraw(item.key, now)
+        return True
 
     def _miss(self, miss: Miss, now: float) -> None:
-        holder = self._names.get(miss.holder)
+        holder = self._roster.name_of(miss.holder)
         if holder is None or not self._shard.hide(miss.key, holder, now):
             return
         if holder == self.name:

@@ -7,6 +7,7 @@ an owner that is not young and sees the same owners, or from all of them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
@@ -31,6 +32,14 @@ class Verdict(Enum):
     FOUND = "found"
     NOBODY = "nobody"
     UNREACHABLE = "unreachable"
+
+
+def view_of(owners: Sequence[str]) -> int:
+    """Return the hash of a preference list, by which asker and owner compare theirs."""
+    hasher = hashlib.blake2b(digest_size=8)
+    for owner in owners:
+        hasher.update(name_hash(owner).to_bytes(8, "big"))
+    return int.from_bytes(hasher.digest(), "big")
 
 
 def reading_order(owners: Sequence[str], asker: str) -> tuple[str, ...]:

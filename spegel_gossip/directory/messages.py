@@ -15,6 +15,15 @@ from spegel_gossip.directory.records import Record, Summary
 MAX_HOLDERS_ANSWERED: Final = 64
 """Holders named in one answer: 512 bytes, and more choice than anybody uses."""
 
+MAX_NAMINGS: Final = 8
+"""Digests told of one tag to whoever wants it explained."""
+
+MAX_NAMING_HOLDERS: Final = 4
+"""Holders told of each of these."""
+
+MAX_PURGES_TOLD: Final = 512
+"""Purges in one message."""
+
 MAX_QUESTION_KEYS: Final = 24
 """Keys in one question, so that each still gets a few holders in one datagram of answer."""
 
@@ -29,6 +38,7 @@ class MessageKind(IntEnum):
     ANSWER = 5
     MISS = 6
     RECHECK = 7
+    PURGE = 8
 
 
 class AskedFor(IntEnum):
@@ -36,6 +46,7 @@ class AskedFor(IntEnum):
 
     READ = 0
     FETCH = 1
+    EXPLAIN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,17 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Naming:
+    """That a tag names a digest, by somebody's observation."""
+
+    digest: PackedKey
+    observed_at_ms: int
+    """The newest observation of it, unix milliseconds; 0 if nobody knows."""
+    holders: tuple[int, ...]
+    """Name hashes of some who say so."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyAnswer:
     """What an owner says of one key; nobody if `holders` is empty and `digest` missing."""
 
@@ -121,6 +143,12 @@ class KeyAnswer:
     digest: PackedKey | None = None
     """For a tag: what the newest observation says it names."""
     observed_at_ms: int = 0
+    namings: tuple[Naming, ...] = ()
+    """To an `EXPLAIN` about a tag: all that it is said to name, newest first."""
+    hidden: tuple[int, ...] = ()
+    """To an `EXPLAIN`: name hashes of holders that are named to nobody after a miss was reported."""
+    purged_at_ms: int = 0
+    """To an `EXPLAIN` about a tag: up to when observations of it count no more; 0 if it was not purged."""
 
     @property
     def is_nobody(self) -> bool:
@@ -159,4 +187,20 @@ class Recheck:
     key: PackedKey
 
 
-Message = Advertise | Ack | Resync | Question | Answer | Miss | Recheck
+@dataclass(frozen=True, slots=True)
+class PurgeItem:
+    """A tag, and up to when observations of it count no more."""
+
+    key: PackedKey
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Anybody to everybody: withdraw and refuse what was observed of these tags until then."""
+
+    id: int
+    items: tuple[PurgeItem, ...]
+
+
+Message = Advertise | Ack | Resync | Question | Answer | Miss | Recheck | Purge

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -18,6 +18,7 @@ from typing import Final
 from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.directory.messages import AckStatus, Advertise, Closing
 from spegel_gossip.directory.records import Record, RecordKind, Summary
+from spegel_gossip.directory.ring_change import RingChange
 from spegel_gossip.ring.ring import Ring
 
 MAX_RECORDS: Final = 500_000
@@ -97,18 +98,25 @@ class Shard:
             holder.is_live = False
             self._gone[name] = now + GONE_HOLDER_INTERVAL
 
-    def ring_changed(self, ring: Ring, now: float) -> None:
-        """Take the ring over; keys that are no longer owned here are answered for a while."""
+    def ring_changed(self, ring: Ring, now: float, change: RingChange | None = None) -> None:
+        """Take the ring over; keys that are no longer owned here are answered for a while.
+
+        Args:
+            ring: the ring from now on
+            now: from when the while is counted
+            change: what was found out beforehand about the change from the ring until now
+        """
+        change = change or RingChange(self._ring, ring)
         self._ring = ring
-        for key, entries in self._by_key.items():
-            is_foreign = not self._owns(key)
-            if is_foreign == (key in self._foreign):
+        for key, handover in change.among(self._by_key):
+            is_foreign = self._name in handover.lost
+            if is_foreign == (key in self._foreign) or (not is_foreign and self._name not in handover.gained):
                 continue
             if is_foreign:
                 self._foreign[key] = now + FORMER_OWNER_INTERVAL
             else:
                 del self._foreign[key]
-            for name, entry in entries.items():
+            for name, entry in self._by_key[key].items():
                 old, new = (entry.record, None) if is_foreign else (None, entry.record)
                 self._count(self._holders[name], old=old, new=new)
 
@@ -148,6 +156,19 @@ class Shard:
             holder = self._holders[name]
             if holder.is_live and not entry.record.is_withdrawn and entry.hidden_until <= now:
                 yield holder, entry.record
+
+    def hidden_holders(self, key: PackedKey, now: float) -> list[Holder]:
+        """Return the live holders that are named to nobody, as a miss was reported of them."""
+        return [
+            self._holders[name]
+            for name, entry in self._by_key.get(key, {}).items()
+            if entry.hidden_until > now and self._holders[name].is_live and not entry.record.is_withdrawn
+        ]
+
+    @property
+    def keys(self) -> Collection[PackedKey]:
+        """The keys of all records; a live view."""
+        return self._by_key.keys()
 
     def owns(self, key: PackedKey) -> bool:
         """Return whether the key is owned here, by the ring of now."""

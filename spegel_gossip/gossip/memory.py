@@ -7,14 +7,13 @@ goes on with its clock and its seeds.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
+from spegel_gossip.durable import replace_file
 from spegel_gossip.errors import ConfigError
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.claims import INCARNATION_LIMIT
@@ -69,7 +68,7 @@ class MemberMemory:
     def _write(self) -> None:
         content = {"boot": self.boot, "addresses": [[one.host, one.port] for one in self.addresses]}
         try:
-            _replace(self._path, json.dumps(content).encode())
+            replace_file(self._path, json.dumps(content).encode())
         except OSError as exc:
             if self._is_writable:
                 log.warning(
@@ -80,21 +79,6 @@ class MemberMemory:
             self._is_writable = False
         else:
             self._is_writable = True
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, also when the power fails."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _parse_untrusted(data: bytes) -> tuple[int, tuple[Address, ...]]:

@@ -10,6 +10,10 @@ Each module has one part of it:
     tags       when upstream last said what a tag names
     cache      answers that named holders, for a second
     ahead      which keys fit into one question
+    tagging    what is said of the tags here, and what was purged
+    memory     what of the tags survives a restart
+    reaching   what the images here lead to, where filters or scopes ask
+    config     what the operator decides
     survey     what all owners of a key say
     snapshots  what the CLI shows
     metrics    what all of it counts

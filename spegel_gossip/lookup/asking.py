@@ -9,10 +9,11 @@ from typing import Final
 
 import trio
 
-from spegel_gossip.directory.engine import Answered, Directory, Outgoing
-from spegel_gossip.directory.inquiry import INQUIRY_TIMEOUT, Inquiry, Verdict
+from spegel_gossip.directory.engine import Directory
+from spegel_gossip.directory.inquiry import INQUIRY_TIMEOUT, REPEAT_AFTER, Inquiry, Verdict
 from spegel_gossip.directory.keys import PackedKey
 from spegel_gossip.directory.messages import AskedFor, KeyAnswer
+from spegel_gossip.directory.outgoing import Answered, Outgoing
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.transport import Transport
 
@@ -73,9 +74,9 @@ class Asker:
                 self._asked.pop(id_, None)
 
     async def ask_one(self, key: PackedKey, owner: str) -> KeyAnswer | None:
-        """Return what one owner says, or None if it does not answer in time."""
+        """Return all that one owner says, or None if it does not answer in time."""
         if owner == self._directory.name:
-            return self._directory.ask_self(key, trio.current_time(), unix_ms())
+            return self._directory.ask_self(key, trio.current_time(), unix_ms(), AskedFor.EXPLAIN)
         answered = trio.Event()
         found: list[KeyAnswer] = []
 
@@ -83,13 +84,25 @@ class Asker:
             found.extend(answers.values())
             answered.set()
 
-        id_ = self._ask(owner, (key,), AskedFor.READ, receive, lambda _owner: answered.set(), by_stream=False)
+        ids = [self._ask_to_explain(key, owner, receive, answered.set, by_stream=False)]
         try:
-            with trio.move_on_after(INQUIRY_TIMEOUT):
+            with trio.move_on_after(REPEAT_AFTER):
                 await answered.wait()
+            if not found:
+                # Over TCP the second time, as an inquiry would.
+                answered = trio.Event()
+                ids.append(self._ask_to_explain(key, owner, receive, answered.set, by_stream=True))
+                with trio.move_on_after(INQUIRY_TIMEOUT - REPEAT_AFTER):
+                    await answered.wait()
         finally:
-            self._asked.pop(id_, None)
+            for id_ in ids:
+                self._asked.pop(id_, None)
         return found[0] if found else None
+
+    def _ask_to_explain(
+        self, key: PackedKey, owner: str, receive: _Receive, fail: Callable[[], None], *, by_stream: bool
+    ) -> int:
+        return self._ask(owner, (key,), AskedFor.EXPLAIN, receive, lambda _owner: fail(), by_stream=by_stream)
 
     def answered(self, answer: Answered) -> None:
         """Pass an answer to whoever waits for it; late, foreign and misshapen ones are dropped."""

@@ -15,8 +15,10 @@ from typing import Final
 import structlog
 import trio
 
-from spegel_gossip.directory.engine import Directory, Outgoing
+from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.keys import PackedKey, unpack_key_untrusted
+from spegel_gossip.directory.messages import PurgeItem
+from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import Asker, unix_ms
@@ -42,11 +44,13 @@ class Driver:
         *,
         has: Callable[[Digest], Awaitable[bool]],
         set_note: Callable[[str, bytes], None],
+        on_purged: Callable[[PurgeItem], None],
     ) -> None:
         self._directory = directory
         self._transport = transport
         self._has = has
         self._set_note = set_note
+        self._on_purged = on_purged
         self.asker = Asker(directory, transport, self.wake)
         self._later: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MAX_LATER)
         self._rechecks: deque[PackedKey] = deque()
@@ -92,7 +96,10 @@ class Driver:
             ring = await trio.to_thread.run_sync(Ring.of, members)
         else:
             ring = self._directory.ring.changed_to(members)
-        self._directory.change_ring(ring, trio.current_time())
+        change = self._directory.change_to(ring)
+        while change.look_at_some():
+            await trio.lowlevel.checkpoint()
+        self._directory.apply(change, trio.current_time())
         metrics.RING_CHANGES.inc()
         metrics.RING_MEMBERS.set(len(members))
         log.info("ring changed", members=len(members), epoch=f"{ring.epoch:016x}")
@@ -106,6 +113,8 @@ class Driver:
             self.asker.answered(answer)
         for name, note in self._directory.notes_to_set():
             self._set_note(name, note)
+        for item in self._directory.purges_received():
+            self._on_purged(item)
         self._rechecks.extend(self._directory.keys_to_recheck())
 
     def _start_waiting(self, nursery: trio.Nursery) -> None:
@@ -119,11 +128,11 @@ class Driver:
     def _count(self) -> None:
         for kind, count in self._directory.counts().items():
             metrics.RECORDS.labels(kind).set(count)
-        metrics.ADVERTISED.set(self._directory.advertised_count())
+        metrics.ADVERTISED.set(self._directory.advertised)
         metrics.RESYNCS.inc(self._directory.resyncs_requested - self._resyncs_counted)
         self._resyncs_counted = self._directory.resyncs_requested
-        metrics.REFUSED.inc(self._directory.refused_count() - self._refused_counted)
-        self._refused_counted = self._directory.refused_count()
+        metrics.REFUSED.inc(self._directory.refused - self._refused_counted)
+        self._refused_counted = self._directory.refused
 
     def receive_datagram(self, body: bytes, sender: Sender) -> None:
         """Take in a datagram of the directory's.

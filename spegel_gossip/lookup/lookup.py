@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -21,17 +22,19 @@ from spegel_gossip.content import (
 from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.inquiry import Verdict, reading_order
 from spegel_gossip.directory.keys import PackedKey, pack_key, unpack_key_untrusted
-from spegel_gossip.directory.messages import AskedFor, KeyAnswer
+from spegel_gossip.directory.messages import AskedFor, KeyAnswer, PurgeItem
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.ahead import batches
-from spegel_gossip.lookup.asking import Verdicts, unix_ms
+from spegel_gossip.lookup.asking import Verdicts
 from spegel_gossip.lookup.cache import AnswerCache
 from spegel_gossip.lookup.choice import HolderChoice
+from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.driver import Driver
-from spegel_gossip.lookup.snapshots import DirectoryCounts, KeyView, RingShare
+from spegel_gossip.lookup.reaching import Reacher
+from spegel_gossip.lookup.snapshots import DirectoryCounts, KeyView, PurgeView, RingShare
 from spegel_gossip.lookup.survey import survey
-from spegel_gossip.lookup.tags import TagObservations
+from spegel_gossip.lookup.tagging import Tagging
 from spegel_gossip.lookup.transport import BATCH_PATH, Transport
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
@@ -64,6 +67,7 @@ from spegel_gossip.wire.datagrams import Datagrams
 from spegel_gossip.wire.kinds import DatagramKind
 from spegel_gossip.wire.server import PeerServer
 
+_DEFAULT_CONFIG: Final = LookupConfig()
 _PURPOSES = {Purpose.READ: AskedFor.READ, Purpose.FETCH: AskedFor.FETCH}
 
 
@@ -81,6 +85,8 @@ class Lookup:
         set_note: Callable[[str, bytes], None],
         may_advertise: Callable[[TagName], bool],
         rng: random.Random,
+        reacher: Reacher | None = None,
+        config: LookupConfig = _DEFAULT_CONFIG,
     ) -> None:
         """Register on both sockets; nothing is sent before `run`.
 
@@ -93,18 +99,32 @@ class Lookup:
             set_note: has gossip's pings to a member carry a note
             may_advertise: whether the operator's filters let a tag be known
             rng: chance; seed it to repeat a run
+            reacher: has images looked through, where it matters what reaches a blob
+            config: what the operator decides
         """
+        self._config = config
+        self._reacher = reacher
         self._me = record
         self._may_advertise = may_advertise
         self._directory = Directory(
-            record.name, record.boot, record.zone, max_datagram=datagrams.max_body, rng=rng
+            record.name,
+            record.boot,
+            record.zone,
+            max_datagram=datagrams.max_body,
+            rng=rng,
+            spread_interval=config.spread_interval,
         )
         self._transport = Transport(record.addresses, datagrams, client)
-        self._driver = Driver(self._directory, self._transport, has=has, set_note=set_note)
+        self._driver = Driver(
+            self._directory, self._transport, has=has, set_note=set_note, on_purged=self._purged
+        )
         self._asker = self._driver.asker
         self._choice = HolderChoice(zone=record.zone, rng=rng)
         self._cache = AnswerCache()
-        self._tags = TagObservations()
+        self._tagging = Tagging(self._directory, config, wake_driver=self._driver.wake)
+        self._unreached: dict[Digest, int] = {}
+        if reacher is not None:
+            reacher.reach.on_reached = self._reached
         datagrams.handle(DatagramKind.DIRECTORY, self._driver.receive_datagram)
         server.route(BATCH_PATH, self._driver.serve_batch)
 
@@ -155,7 +175,11 @@ class Lookup:
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Remember what this node's mirror just told its containerd about a tag."""
-        self._tags.answered(name, observed_at, unix_ms() / 1000)
+        self._tagging.answered(name, observed_at)
+
+    def tag_observed_at(self, name: TagName, digest: Digest) -> float | None:
+        """Return when upstream said that a tag names a digest; 0: nobody knows, None: it was purged."""
+        return self._tagging.observed_at(name, digest)
 
     def report_miss(self, digest: Digest, holder: str) -> None:
         """Tell the owners that a holder answered 404 for what its record promised."""
@@ -203,14 +227,14 @@ class Lookup:
         now = trio.current_time()
         match event:
             case BlobAdded(digest, size):
-                self._directory.put(pack_key(digest), now, size=size)
+                self._blob_added(digest, size, now)
             case BlobRemoved(digest):
+                self._unreached.pop(digest, None)
                 self._directory.withdraw(pack_key(digest), now)
             case TagChanged():
                 self._tag_changed(event, now)
             case TagRemoved(name):
-                self._tags.forget(name)
-                self._directory.withdraw(pack_key(name), now)
+                self._tagging.removed(name, now)
             case PartialChanged() | PartialRemoved() | AvailabilityChanged():
                 pass  # only what is whole is a record; availability is the store's own affair
         self._driver.wake()
@@ -237,13 +261,28 @@ class Lookup:
         """Ask every owner of a key what it knows; a second at most."""
         return await survey(key, self._directory, self._asker, zone_of=self._zone_of)
 
+    def would_ask(self, view: KeyView) -> tuple[str, ...]:
+        """Return which holders a pull on this node would try now, in this order."""
+        names = [holder.name for holder in view.holders if holder.is_complete]
+        peers = (self._transport.peer(name) for name in names)
+        ordered = self._choice.order([peer for peer in peers if peer is not None], trio.current_time())
+        return tuple(peer.name for peer in ordered)
+
+    async def purge(self, name: TagName) -> PurgeView:
+        """Have the whole cluster forget what it knows of a tag; return how many were told within 2 s."""
+        return await self._tagging.purge(name)
+
     def counts(self) -> DirectoryCounts:
         """Return how many records are kept here, and how many keys advertised."""
-        return DirectoryCounts(self._directory.counts(), self._directory.advertised_count())
+        return DirectoryCounts(self._directory.counts(), self._directory.advertised)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive the engine until cancelled."""
-        await self._driver.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tagging.run)
+            if self._reacher is not None:
+                nursery.start_soon(self._reacher.run)
+            await self._driver.run(task_status=task_status)
 
     # -- helpers ------------------------------------------------------------------------------
 
@@ -298,19 +337,30 @@ class Lookup:
         self._transport.put(Peer(record.name, record.zone, record.addresses))
         self._directory.member_alive(record.name, record.boot, record.zone, now)
 
-    def _tag_changed(self, event: TagChanged, now: float) -> None:
-        key = pack_key(event.name)
-        if not self._may_advertise(event.name):
-            self._directory.withdraw(key, now)
+    def _purged(self, item: PurgeItem) -> None:
+        self._cache.drop(item.key)
+        self._tagging.purged(item)
+
+    def _blob_added(self, digest: Digest, size: int, now: float) -> None:
+        is_reached = self._reacher is None or self._reacher.reach.is_reached(digest)
+        if self._config.advertises_reached_only and not is_reached:
+            self._unreached[digest] = size
             return
-        observed_at = self._tags.observe(event.name, event.target.digest, unix_ms() / 1000)
-        self._directory.put(
-            key,
-            now,
-            size=event.target.size,
-            digest=pack_key(event.target.digest),
-            observed_at_ms=int(observed_at * 1000),
-        )
+        self._directory.put(pack_key(digest), now, size=size)
+
+    def _reached(self, digest: Digest) -> None:
+        size = self._unreached.pop(digest, None)
+        if size is not None:
+            self._directory.put(pack_key(digest), trio.current_time(), size=size)
+            self._driver.wake()
+
+    def _tag_changed(self, event: TagChanged, now: float) -> None:
+        if not self._may_advertise(event.name):
+            self._directory.withdraw(pack_key(event.name), now)
+            return
+        if self._reacher is not None:
+            self._reacher.look_at(event)
+        self._tagging.changed(event, now)
 
 
 def _digest_of(answer: KeyAnswer) -> Digest | None:

@@ -46,6 +46,10 @@ RESYNCS = Counter(
     "spegel_gossip_directory_resyncs",
     "Resyncs asked for because a member's note was not what is held of it here.",
 )
+PURGES = Counter(
+    "spegel_gossip_tag_purges",
+    "Purges of tags that this node heard of, its own among them.",
+)
 REFUSED = Counter(
     "spegel_gossip_directory_records_refused",
     "Records not kept, or keys not advertised, because a table was full: some holders are not found.",

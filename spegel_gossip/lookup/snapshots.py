@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spegel_gossip.oci.reference import TagName
 from spegel_gossip.routing import Key
 
 
@@ -31,6 +32,19 @@ class OwnerView:
     """It sees the same owners as this node."""
     holders: tuple[str, ...]
     partials: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
+    """Holders that it names to nobody for a while, as a miss was reported of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamingView:
+    """That a tag names a digest, by what some holders observed."""
+
+    digest: str
+    observed_at: float
+    """When upstream last said so, unix seconds; 0 if nobody knows."""
+    holders: tuple[str, ...]
+    """Some who say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,23 @@ class KeyView:
     """For a tag: what it names; empty if nobody knows."""
     observed_at: float = 0.0
     """For a tag: when upstream last said so, unix seconds; 0 if nobody knows."""
+    namings: tuple[NamingView, ...] = ()
+    """For a tag: all that it is said to name, newest first; more than one is a conflict."""
+    purged_at: float = 0.0
+    """For a tag: up to when observations of it count no more, unix seconds; 0 if it was not purged."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeView:
+    """How far a purge has come."""
+
+    name: TagName
+    at: float
+    """Up to when observations count no more, unix seconds."""
+    members: int
+    """Members there are, this node among them."""
+    told: int
+    """Members that have acknowledged it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 import trio
 
 from spegel_gossip.directory.engine import Directory
-from spegel_gossip.directory.keys import pack_key, unpack_key_untrusted
+from spegel_gossip.directory.keys import PackedKey, pack_key, unpack_key_untrusted
 from spegel_gossip.directory.messages import KeyAnswer
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup.asking import Asker
-from spegel_gossip.lookup.snapshots import HolderView, KeyView, OwnerView
+from spegel_gossip.lookup.snapshots import HolderView, KeyView, NamingView, OwnerView
 from spegel_gossip.routing import Key
 
 
@@ -44,8 +44,10 @@ async def survey(key: Key, directory: Directory, asker: Asker, *, zone_of: Calla
             *(HolderView(name, zone_of(name), is_complete=False) for name in sorted(partial)),
         ),
         size=max((answer.size for answer in heard), default=0),
-        digest="" if newest is None else _digest_text(newest),
+        digest="" if newest is None or newest.digest is None else _digest_text(newest.digest),
         observed_at=0.0 if newest is None else newest.observed_at_ms / 1000,
+        namings=_namings(heard, directory),
+        purged_at=max((answer.purged_at_ms for answer in heard), default=0) / 1000,
     )
 
 
@@ -61,6 +63,7 @@ def _view(owner: str, answer: KeyAnswer | None, directory: Directory) -> OwnerVi
         has_same_view=answer.has_same_view,
         holders=_names(answer.holders, directory),
         partials=_names(answer.partials, directory),
+        hidden=_names(answer.hidden, directory),
     )
 
 
@@ -69,8 +72,23 @@ def _names(hashes: Iterable[int], directory: Directory) -> tuple[str, ...]:
     return tuple(name for name in names if name is not None)
 
 
-def _digest_text(answer: KeyAnswer) -> str:
+def _namings(answers: Iterable[KeyAnswer], directory: Directory) -> tuple[NamingView, ...]:
+    """Put together what each owner says that a tag is said to name."""
+    observed: dict[str, int] = {}
+    holders: dict[str, dict[str, None]] = {}
+    for naming in (naming for answer in answers for naming in answer.namings):
+        text = _digest_text(naming.digest)
+        if text:
+            observed[text] = max(naming.observed_at_ms, observed.get(text, 0))
+            holders.setdefault(text, {}).update(dict.fromkeys(_names(naming.holders, directory)))
+    newest_first = sorted(observed, key=lambda text: (-observed[text], text))
+    return tuple(
+        NamingView(text, observed[text] / 1000, tuple(sorted(holders[text]))) for text in newest_first
+    )
+
+
+def _digest_text(packed: PackedKey) -> str:
     try:
-        return "" if answer.digest is None else str(unpack_key_untrusted(answer.digest))
+        return str(unpack_key_untrusted(packed))
     except DecodeError:
         return ""

@@ -8,7 +8,9 @@ Anything else (an import, a local tag, an image found at start) is no observatio
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,12 +61,40 @@ class TagObservations:
             self._observed.popitem(last=False)
         return observed_at
 
+    def observed_at(self, name: TagName, digest: Digest, now: float) -> float:
+        """Return when upstream said that the tag names this digest; 0 if nobody knows.
+
+        An image whose event is still to come counts by the answer that led to it.
+        """
+        known, known_at = self._observed.get(name, (digest, 0.0))
+        return max(known_at if known == digest else 0.0, self._answered_at(self._answers.get(name), now))
+
+    def recall(self, name: TagName, digest: Digest, observed_at: float) -> None:
+        """Know an observation made before a restart."""
+        self._observed[name] = (digest, observed_at)
+
+    def purge(self, name: TagName, until: float) -> None:
+        """Drop what was observed, or answered, until then."""
+        _, known_at = self._observed.get(name, (None, math.inf))
+        if known_at <= until:
+            del self._observed[name]
+        answer = self._answers.get(name)
+        if answer is not None and self._answered_at(answer, answer.answered_at) <= until:
+            del self._answers[name]
+
+    @property
+    def observed(self) -> Mapping[TagName, tuple[Digest, float]]:
+        """What each tag was seen to name, and when; a live view."""
+        return self._observed
+
     def forget(self, name: TagName) -> None:
         """Drop the observation of a tag that is here no more."""
         self._observed.pop(name, None)
 
     def _from_answer(self, name: TagName, now: float) -> float:
-        answer = self._answers.pop(name, None)
+        return self._answered_at(self._answers.pop(name, None), now)
+
+    def _answered_at(self, answer: _Answer | None, now: float) -> float:
         if answer is None or now - answer.answered_at > ANSWER_INTERVAL:
             return 0.0
         observed_at = answer.answered_at if answer.observed_at is None else answer.observed_at

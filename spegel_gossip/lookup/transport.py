@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 import trio
 
-from spegel_gossip.directory.engine import Outgoing
+from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.lookup import metrics
 from spegel_gossip.routing import Peer
 from spegel_gossip.swim.address import Address

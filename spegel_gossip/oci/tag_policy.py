@@ -46,20 +46,26 @@ CLUSTER = TagPolicy(None)
 """The newest observation in the cluster answers."""
 
 
+DEFAULT_RULE = ":latest$=fresh:30s"
+"""The last rule of every operator's. `latest` is what people push again and expect to be pulled anew, so
+it is resolved upstream again after half a minute: one request for a manifest's digest, which registries
+do not count. Long enough for the nodes that a roll-out starts in the same moment to ask it once."""
+
+
 @dataclass(frozen=True, slots=True)
 class TagPolicies:
-    """The operator's rules in order; the first whose expression is found decides."""
+    """The rules in order; the first whose expression is found decides."""
 
     rules: tuple[tuple[re.Pattern[str], TagPolicy], ...] = ()
 
     @classmethod
     def parse(cls, rules: Sequence[str]) -> Self:
-        """Read rules written `REGEX=POLICY`.
+        """Read rules written `REGEX=POLICY`; after them comes what goes for `latest`.
 
         Raises:
             ConfigError: if one is not of that form.
         """
-        return cls(tuple(_parse_rule(rule) for rule in rules))
+        return cls(tuple(_parse_rule(rule) for rule in (*rules, DEFAULT_RULE)))
 
     def policy_of(self, name: TagName) -> TagPolicy:
         """Return the policy for a tag; `CLUSTER` where no rule speaks of it."""

@@ -27,6 +27,10 @@ class Nobody:
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Do nothing: there is nobody to tell."""
 
+    def tag_observed_at(self, name: TagName, digest: Digest) -> float | None:  # noqa: ARG002 - the same
+        """Say that nobody knows."""
+        return 0.0
+
     def report_miss(self, digest: Digest, holder: str) -> None:
         """Do nothing: there is nobody to tell."""
 

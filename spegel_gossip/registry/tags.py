@@ -6,7 +6,6 @@ mirror is no news about upstream: it inherits the time of what the mirror answer
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from spegel_gossip.content import ContentNotFoundError, ContentStore, ContentStoreError
@@ -14,9 +13,6 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
 from spegel_gossip.registry import metrics
 from spegel_gossip.routing import Router, RoutingError
-
-MAX_ANSWERED_TAGS = 4_096
-"""Tags whose last answer is remembered; a node runs a few hundred images at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +25,11 @@ class Observation:
 
 
 class Tags:
-    """Resolves tags, and remembers what was answered."""
+    """Resolves tags, and tells the router what was answered."""
 
     def __init__(self, *, store: ContentStore, router: Router) -> None:
         self._store = store
         self._router = router
-        self._answered: OrderedDict[TagName, Observation] = OrderedDict()
 
     async def observations(self, name: TagName) -> list[Observation]:
         """Return what the tag may name, newest first: one observation a digest, at least one in all.
@@ -56,12 +51,7 @@ class Tags:
         return sorted([cluster, local], key=lambda seen: seen.observed_at, reverse=True)
 
     def answered(self, name: TagName, observation: Observation | None) -> None:
-        """Remember what this node's containerd was told; None for "ask upstream"."""
-        self._answered.pop(name, None)
-        if observation is not None:
-            self._answered[name] = observation
-            if len(self._answered) > MAX_ANSWERED_TAGS:
-                self._answered.popitem(last=False)
+        """Tell what this node's containerd was told; None for "ask upstream"."""
         self._router.tag_answered(name, None if observation is None else observation.observed_at)
 
     async def _observe_here(self, name: TagName) -> Observation | None:
@@ -72,7 +62,5 @@ class Tags:
         except ContentStoreError:
             metrics.STORE_FAILURES.inc()
             return None
-        answered = self._answered.get(name)
-        if answered is not None and answered.digest == held.target.digest:
-            return answered
-        return Observation(held.target.digest, held.updated_at)
+        observed_at = self._router.tag_observed_at(name, held.target.digest)
+        return None if observed_at is None else Observation(held.target.digest, observed_at)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from spegel_gossip.directory.codec import decode_untrusted, encode
-from spegel_gossip.directory.engine import Directory, Outgoing, view_of
-from spegel_gossip.directory.inquiry import INQUIRY_TIMEOUT, Inquiry, Verdict, reading_order
+from spegel_gossip.directory.engine import Directory
+from spegel_gossip.directory.inquiry import INQUIRY_TIMEOUT, Inquiry, Verdict, reading_order, view_of
 from spegel_gossip.directory.keys import PackedKey
 from spegel_gossip.directory.messages import Advertise, Answer, AskedFor, KeyAnswer, Question, QuestionKey
+from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.swim.names import name_hash
 
 MAX_DATAGRAM: Final = 1_100
@@ -86,6 +87,17 @@ class SimDirectories:
         member = self.members[name]
         member.held[key] = None
         member.engine.put(key, self.now, size=size)
+        self._drive(name)
+
+    def put_tag(self, name: str, key: PackedKey, digest: PackedKey, observed_at_ms: int) -> None:
+        """Have a member hold a tag."""
+        member = self.members[name]
+        member.engine.put(key, self.now, digest=digest, observed_at_ms=observed_at_ms)
+        self._drive(name)
+
+    def purge(self, name: str, key: PackedKey) -> None:
+        """Have a member purge a tag."""
+        self.members[name].engine.purge(key, UNIX_MS, self.now)
         self._drive(name)
 
     def withdraw(self, name: str, key: PackedKey) -> None:

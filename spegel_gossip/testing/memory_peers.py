@@ -30,6 +30,9 @@ class MemoryRouter:
         self.told: list[tuple[TagName, float | None]] = []
         """The calls of `tag_answered`."""
 
+        self.observed: dict[tuple[TagName, Digest], float | None] = {}
+        """What `tag_observed_at` returns."""
+
     def add_tag(self, name: TagName, digest: Digest, *, observed_at: float) -> None:
         """Let the cluster know a tag."""
         self.tags[name] = TagHolders(name, digest, observed_at, ())
@@ -53,6 +56,10 @@ class MemoryRouter:
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Remember the answer."""
         self.told.append((name, observed_at))
+
+    def tag_observed_at(self, name: TagName, digest: Digest) -> float | None:
+        """Return what a test says of it."""
+        return self.observed.get((name, digest), 0.0)
 
     def report_miss(self, digest: Digest, holder: str) -> None:
         """Nobody draws a conclusion here."""

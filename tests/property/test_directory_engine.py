@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from spegel_gossip.directory.codec import MAX_MESSAGE_BYTES, encode
-from spegel_gossip.directory.engine import Directory, Outgoing
+from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.keys import PackedKey, pack_key
 from spegel_gossip.directory.messages import (
     Ack,
@@ -24,6 +24,7 @@ from spegel_gossip.directory.messages import (
     Recheck,
     Resync,
 )
+from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.directory.records import Record, Summary
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.oci.digest import Digest

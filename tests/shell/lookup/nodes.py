@@ -6,9 +6,11 @@ import random
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
+from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.lookup import Lookup
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
@@ -79,7 +81,7 @@ class Nodes:
         self._stack = stack
         self._keyring = keyring
 
-    async def make(self, name: str, *, zone: str = "", boot: int = 1) -> Node:
+    async def make(self, name: str, *, zone: str = "", boot: int = 1, state_dir: Path | None = None) -> Node:
         sockets = open_peer_sockets("127.0.0.1", 0)
         self._stack.callback(sockets.close)
         credentials = Credentials(name=name, boot=boot, cluster="test", keyring=self._keyring)
@@ -105,6 +107,7 @@ class Nodes:
             set_note=notes.__setitem__,
             may_advertise=lambda tag: tag not in hidden,
             rng=random.Random(name),
+            config=LookupConfig(spread_interval=0.05, state_dir=state_dir),
         )
         scope = trio.CancelScope()
         node = Node(record, lookup, datagrams, server, scope, stored, hidden, notes)

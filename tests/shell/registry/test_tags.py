@@ -11,7 +11,8 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
 from spegel_gossip.registry.config import RegistryConfig
 from spegel_gossip.registry.mirror import MAX_LOOKED_AHEAD
-from spegel_gossip.registry.tags import MAX_ANSWERED_TAGS, Observation, Tags
+from spegel_gossip.registry.tags import Observation, Tags
+from spegel_gossip.routing import NoHolderError
 from spegel_gossip.testing.http_client import HttpClient
 from spegel_gossip.testing.memory_peers import MemoryFetcher, MemoryRouter
 from spegel_gossip.testing.memory_store import MemoryStore
@@ -29,36 +30,27 @@ def pull(store: MemoryStore, tag: TagName, *, at: float) -> None:
     store.tag(tag, Descriptor(Digest.of(INDEX), len(INDEX), types.OCI_INDEX), updated_at=at)
 
 
-async def test_what_was_pulled_through_us_keeps_the_time_that_we_passed_on(
+async def test_what_is_here_is_as_old_as_upstream_s_word_whenever_the_store_wrote_it_down(
     store: MemoryStore, router: MemoryRouter
 ) -> None:
     tags = Tags(store=store, router=router)
-    tags.answered(name(1), PULLED)
-    pull(store, name(1), at=5000.0)
-
-    assert await tags.observations(name(1)) == [PULLED]
-
-
-async def test_what_was_pulled_after_our_404_is_upstream_s_word_of_that_time(
-    store: MemoryStore, router: MemoryRouter
-) -> None:
-    tags = Tags(store=store, router=router)
-    tags.answered(name(1), PULLED)
-    tags.answered(name(1), None)
-    pull(store, name(1), at=5000.0)
-
-    assert await tags.observations(name(1)) == [Observation(PULLED.digest, 5000.0)]
-
-
-async def test_only_so_many_answers_are_remembered(store: MemoryStore, router: MemoryRouter) -> None:
-    tags = Tags(store=store, router=router)
-    for number in range(MAX_ANSWERED_TAGS + 1):
-        tags.answered(name(number), PULLED)
-    for number in (0, 1):
+    router.observed[name(1), PULLED.digest] = PULLED.observed_at
+    for number in (1, 2):
         pull(store, name(number), at=5000.0)
 
-    assert (await tags.observations(name(0)))[0].observed_at == 5000.0
     assert await tags.observations(name(1)) == [PULLED]
+    assert await tags.observations(name(2)) == [Observation(PULLED.digest, 0.0)]
+
+
+async def test_what_was_purged_is_not_answered_although_it_is_here(
+    store: MemoryStore, router: MemoryRouter
+) -> None:
+    tags = Tags(store=store, router=router)
+    router.observed[name(1), PULLED.digest] = None
+    pull(store, name(1), at=5000.0)
+
+    with pytest.raises(NoHolderError):
+        await tags.observations(name(1))
 
 
 async def test_only_so_many_children_are_looked_up_ahead(

@@ -61,6 +61,28 @@ def test_a_removed_tag_is_forgotten() -> None:
     assert tags.observe(TAG, NEW, NOW) == 0.0
 
 
+def test_until_its_event_an_image_counts_by_the_answer_that_led_to_it() -> None:
+    tags = TagObservations()
+    assert tags.observed_at(TAG, NEW, NOW) == 0.0
+    tags.answered(TAG, NOW - 50, NOW)
+    assert tags.observed_at(TAG, NEW, NOW) == NOW - 50
+    tags.observe(TAG, NEW, NOW)
+    assert tags.observed_at(TAG, NEW, NOW) == NOW - 50
+    assert tags.observed_at(TAG, OLD, NOW) == 0.0
+
+
+def test_after_a_purge_only_what_was_asked_of_upstream_later_counts() -> None:
+    tags = TagObservations()
+    tags.answered(TAG, None, NOW)
+    tags.observe(TAG, OLD, NOW)
+    tags.answered(TAG, None, NOW + 1)
+    tags.purge(TAG, NOW + 2)
+    assert tags.observe(TAG, OLD, NOW + 3) == 0.0
+    tags.answered(TAG, None, NOW + 4)
+    tags.purge(TAG, NOW + 2)
+    assert tags.observe(TAG, OLD, NOW + 5) == NOW + 4
+
+
 def test_the_memory_is_bounded() -> None:
     tags = TagObservations()
     tags.answered(TAG, None, NOW)

@@ -14,6 +14,13 @@ def test_without_rules_the_cluster_answers() -> None:
     assert TagPolicies().policy_of(NGINX_LATEST) == CLUSTER
 
 
+def test_latest_is_fresh_by_default_and_the_operator_s_rules_go_first() -> None:
+    default = TagPolicies.parse([])
+    assert default.policy_of(NGINX_LATEST) == TagPolicy(30.0)
+    assert default.policy_of(NGINX_1_27) == CLUSTER
+    assert TagPolicies.parse([":latest$=cluster"]).policy_of(NGINX_LATEST) == CLUSTER
+
+
 def test_the_first_rule_that_is_found_decides() -> None:
     policies = TagPolicies.parse([":latest$=never", "nginx=fresh:5m", ":1.27$=never"])
 

@@ -1,0 +1,73 @@
+"""One member as an owner: what it was told, whether that is all, and what it answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from spegel_gossip.directory.answers import Answerer
+from spegel_gossip.directory.inquiry import view_of
+from spegel_gossip.directory.keys import token_of
+from spegel_gossip.directory.messages import AckStatus, Advertise, AskedFor, KeyAnswer, QuestionKey
+from spegel_gossip.directory.purges import Purges
+from spegel_gossip.directory.ring_change import RingChange
+from spegel_gossip.directory.roster import Roster
+from spegel_gossip.directory.shard import Shard
+from spegel_gossip.directory.youth import Youth
+
+
+class Owner:
+    """The records of one member's part of the ring, and what may be concluded from them."""
+
+    def __init__(self, roster: Roster, purges: Purges, *, rng: random.Random) -> None:
+        self._roster = roster
+        self._purges = purges
+        self.shard = Shard(roster.name)
+        self._answerer = Answerer(self.shard, rng=rng)
+        self._youth = Youth(roster.name)
+
+    def member_alive(self, name: str, boot: int, zone: str, now: float, *, is_new_life: bool) -> None:
+        """Name a member in answers, and wait for what it has to tell if this life of it is news."""
+        self.shard.member_alive(name, boot, zone, now)
+        if is_new_life and not self.shard.has_closed(name, boot):
+            self._youth.member_joined(name, now)
+
+    def member_gone(self, name: str, now: float) -> None:
+        """Name a member in no answer from now on."""
+        self.shard.member_gone(name, now)
+        self._youth.member_gone(name)
+
+    def ring_changed(self, change: RingChange, now: float) -> None:
+        """Own by another ring from now on."""
+        if change.before.zones:
+            self._youth.ring_changed(change.before, change.after, now)
+        self.shard.ring_changed(change.after, now, change)
+
+    def advertised(self, sender: str, message: Advertise, now: float) -> AckStatus:
+        """Take in what a holder says of itself."""
+        status = self.shard.advertised(sender, message, now)
+        if message.closing is not None and self._roster.boot_of(sender) in {None, message.boot}:
+            self._youth.member_closed(sender, message.closing.epoch)
+        return status
+
+    def answer(
+        self,
+        asked: QuestionKey,
+        purpose: int,
+        asker: str,
+        owners: Sequence[str],
+        now: float,
+        unix_ms: int,
+    ) -> KeyAnswer:
+        """Return what is known of a key whose owners, by the ring here, are these."""
+        return self._answerer.answer(
+            asked.key,
+            asker=asker,
+            zone=self._roster.zones.get(asker, ""),
+            is_young=self._youth.is_young(token_of(asked.key), now),
+            has_same_view=self._roster.name in owners and view_of(owners) == asked.view,
+            now=now,
+            unix_ms=unix_ms,
+            purged_at_ms=self._purges.purged_at_ms(asked.key, now),
+            is_explained=purpose == AskedFor.EXPLAIN,
+        )
