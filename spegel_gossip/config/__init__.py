@@ -17,6 +17,7 @@ from typing import Final
 
 from spegel_gossip.config import setting, values
 from spegel_gossip.config.setting import Setting
+from spegel_gossip.config.transfers import TransferSettings
 from spegel_gossip.config.values import Discovery, LogFormat, LogLevel, SeedAddress, Store
 from spegel_gossip.errors import ConfigError
 from spegel_gossip.hosts.registry_url import RegistryUrl
@@ -27,7 +28,7 @@ from spegel_gossip.swim.address import Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig:
+class NodeConfig(TransferSettings):
     """What one node is told, checked; `check_surroundings` then looks at the machine."""
 
     node_name: str = field(

@@ -27,6 +27,7 @@ from spegel_gossip.node.stores import make_store
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.registry.app import create_app
 from spegel_gossip.registry.config import RegistryConfig
+from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.pump import Pump
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
@@ -98,7 +99,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     peer_server = PeerServer(listeners.peers.tcp, credentials, clock=time.time)
     peer_client = PeerClient(credentials, clock=time.time)
     stack.callback(peer_client.close)
-    pump = Pump()
+    pump = Pump(PumpConfig(drop_cache_above=config.drop_cache_above))
     stack.callback(pump.close)
     store = await make_store(config, on_wrong_blob=lambda digest: fetcher.reject(digest))
     lookup = Lookup(
@@ -123,9 +124,9 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         find_seeds=find_seeds,
         on_event=lookup.on_membership,
     )
-    transfer = TransferConfig()
+    transfer = TransferConfig(max_uploads=config.max_uploads, upload_rate=config.upload_limit)
     TransferServer(store, peer_server, transfer, pump=pump)
-    fetcher = PeerBlobFetcher(lookup, peer_client, transfer)
+    fetcher = PeerBlobFetcher(lookup, peer_client, transfer, zone=config.zone)
     readiness = Readiness(
         store=store,
         has_seeds=bool(config.seeds or config.seed_dns or config.kubernetes_service or memory.addresses),

@@ -32,6 +32,9 @@ class PumpConfig:
     disk_threads: int = 8
     """Worker threads that may wait for the disk at once."""
 
+    drop_cache_above: int | None = None
+    """Bytes from which on a file's pages are dropped from the page cache once sent; None for never."""
+
     def __post_init__(self) -> None:
         """Check the bounds."""
         if self.progress_timeout <= 0:
@@ -40,5 +43,7 @@ class PumpConfig:
             raise ConfigError(f"0 < min_turn <= max_turn must hold, got {self.min_turn} and {self.max_turn}")
         if self.turn_budget < self.min_turn:
             raise ConfigError(f"turn_budget must be at least min_turn, got {self.turn_budget}")
+        if self.drop_cache_above is not None and self.drop_cache_above < 0:
+            raise ConfigError(f"drop_cache_above must not be negative, got {self.drop_cache_above}")
         if self.disk_threads < 1:
             raise ConfigError(f"disk_threads must be at least 1, got {self.disk_threads}")

@@ -11,6 +11,7 @@ import errno
 import trio
 
 from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError
+from spegel_gossip.splice.throttle import Throttle
 
 CLIENT_CLOSED_ERRNOS = frozenset(
     {
@@ -30,9 +31,18 @@ CLIENT_CLOSED_ERRNOS = frozenset(
 class Outlet:
     """A client's socket for the length of one body."""
 
-    def __init__(self, sock: trio.socket.SocketType, *, progress_timeout: float) -> None:
-        """Begin to count; `progress_timeout` is in seconds without a byte taken."""
+    def __init__(
+        self, sock: trio.socket.SocketType, *, progress_timeout: float, throttle: Throttle | None = None
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            sock: the client's
+            progress_timeout: seconds without a byte taken after which it is given up
+            throttle: bounds the rate, together with that of others
+        """
         self.moved = 0
+        self._throttle = throttle
         self._sock = sock
         self._progress_timeout = progress_timeout
         self._progress_at = trio.current_time()
@@ -45,6 +55,12 @@ class Outlet:
     def fileno(self) -> int:
         """Return the socket's descriptor; -1 once it was closed."""
         return self._sock.fileno()
+
+    async def permit(self, count: int) -> None:
+        """Wait until the rate allows so many bytes; no time is held against anybody meanwhile."""
+        if self._throttle is not None:
+            await self._throttle.take(count)
+            self._progress_at = trio.current_time()
 
     def took(self, count: int) -> None:
         """Count bytes that the kernel accepted for the client."""

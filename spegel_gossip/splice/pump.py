@@ -17,12 +17,14 @@ import trio
 from spegel_gossip.content import BlobReader, ContentStoreError
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.fetching import BlobStream, Segment
+from spegel_gossip.splice.caching import CacheRelease
 from spegel_gossip.splice.conduit import Conduit
 from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError, SourceFailedError
 from spegel_gossip.splice.outlet import CLIENT_CLOSED_ERRNOS, Outlet
 from spegel_gossip.splice.residency import ResidentWindow
+from spegel_gossip.splice.throttle import Throttle
 
 READ_CHUNK = 256 << 10
 """Bytes per `read_at` where a blob has no descriptor; containerd's Read sends 1 MiB messages at most."""
@@ -68,15 +70,21 @@ class Pump:
             await self._idle.wait()
 
     async def send(
-        self, sock: trio.socket.SocketType, source: BlobReader | BlobStream, offset: int, count: int
+        self,
+        sock: trio.socket.SocketType,
+        source: BlobReader | BlobStream,
+        offset: int,
+        count: int,
+        *,
+        throttle: Throttle | None = None,
     ) -> Delivery:
         """Send `count` bytes of a blob from `offset`, and close the source.
 
         The socket must stay open until this returns: a worker thread may be using
-        its descriptor.
+        its descriptor. A `throttle` bounds what is sent from the local store.
         """
         if isinstance(source, BlobReader):
-            return await self.send_reader(sock, source, offset, count)
+            return await self.send_reader(sock, source, offset, count, throttle=throttle)
         return await self.send_stream(sock, source, offset, count)
 
     async def send_file(self, sock: trio.socket.SocketType, fd: int, offset: int, count: int) -> Delivery:
@@ -85,10 +93,16 @@ class Pump:
         return await self._deliver(outlet, partial(self._push_file, outlet, fd, offset, count))
 
     async def send_reader(
-        self, sock: trio.socket.SocketType, reader: BlobReader, offset: int, count: int
+        self,
+        sock: trio.socket.SocketType,
+        reader: BlobReader,
+        offset: int,
+        count: int,
+        *,
+        throttle: Throttle | None = None,
     ) -> Delivery:
         """Send `count` bytes of an open local blob from `offset`, and close the reader."""
-        outlet = self._outlet(sock)
+        outlet = self._outlet(sock, throttle)
         fd = reader.fileno()
         if fd is not None:
             work = partial(self._push_file, outlet, fd, offset, count)
@@ -117,8 +131,8 @@ class Pump:
         """Release the idle pipes."""
         self._conduit.close()
 
-    def _outlet(self, sock: trio.socket.SocketType) -> Outlet:
-        return Outlet(sock, progress_timeout=self._config.progress_timeout)
+    def _outlet(self, sock: trio.socket.SocketType, throttle: Throttle | None = None) -> Outlet:
+        return Outlet(sock, progress_timeout=self._config.progress_timeout, throttle=throttle)
 
     def _turn(self) -> int:
         share = self._config.turn_budget // max(1, self._active)
@@ -145,8 +159,13 @@ class Pump:
     async def _push_file(self, outlet: Outlet, fd: int, offset: int, count: int) -> None:
         stop = offset + count
         window = ResidentWindow(fd, stop=stop)
+        release = CacheRelease(fd, start=offset, threshold=self._config.drop_cache_above)
+        permitted = offset
         while offset < stop:
             size = min(self._turn(), stop - offset)
+            if offset + size > permitted:
+                await outlet.permit(offset + size - permitted)
+                permitted = offset + size
             try:
                 if window.covers(offset, size):
                     sent = os.sendfile(outlet.fileno(), fd, offset, size)
@@ -165,11 +184,13 @@ class Pump:
                 raise SourceFailedError(f"the blob's file ends at {offset}, {stop - offset} bytes early")
             offset += sent
             outlet.took(sent)
+            release.sent(offset)
             if sent == size:
                 await trio.lowlevel.checkpoint()
             else:
                 # A short turn means a full socket, and waiting for that is a checkpoint too.
                 await outlet.wait_writable()
+        release.finish(offset)
 
     async def _push_reads(self, outlet: Outlet, reader: BlobReader, offset: int, count: int) -> None:
         stop = offset + count
@@ -182,6 +203,7 @@ class Pump:
                     raise SourceFailedError(str(exc)) from exc
             if not data:
                 raise SourceFailedError(f"the store gave no bytes at {offset}, {stop - offset} bytes early")
+            await outlet.permit(len(data))
             await outlet.write(data)
             offset += len(data)
 

@@ -38,6 +38,9 @@ class TransferConfig:
     max_uploads: int = 256
     """Blobs sent at once; who asks for one more is told to go elsewhere."""
 
+    upload_rate: int | None = None
+    """Bytes a second sent to other nodes, all together; None for as many as the network takes."""
+
     manifest_cache_bytes: int = 16 << 20
     """Verified manifests kept in memory. All of containerd ask for the same few in one roll-out."""
 
@@ -46,6 +49,8 @@ class TransferConfig:
         for name in ("first_byte_timeout", "stall_timeout", "answer_timeout", "slow_timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be > 0 seconds, got {getattr(self, name)}")
+        if self.upload_rate is not None and self.upload_rate < 1:
+            raise ConfigError(f"upload_rate must be at least 1 byte a second, got {self.upload_rate}")
         if not 0 <= self.slow_fraction < 1:
             raise ConfigError(f"slow_fraction must be in [0, 1), got {self.slow_fraction}")
         if self.min_rate < 0:

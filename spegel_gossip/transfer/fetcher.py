@@ -21,6 +21,7 @@ from spegel_gossip.transfer.race import Opener
 from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
 from spegel_gossip.transfer.stream import Experience, PeerBlobStream
+from spegel_gossip.transfer.zones import ZoneCounter
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.response import PeerResponse
 
@@ -35,8 +36,8 @@ READ_BYTES = 64 << 10
 class PeerBlobFetcher:
     """Asks the router who has it, and those who have it for the bytes."""
 
-    def __init__(self, router: Router, client: PeerClient, config: TransferConfig) -> None:
-        """Take the process's router and client."""
+    def __init__(self, router: Router, client: PeerClient, config: TransferConfig, *, zone: str = "") -> None:
+        """Take the process's router and client, and this node's zone."""
         self._router = router
         self._client = client
         self._config = config
@@ -46,6 +47,7 @@ class PeerBlobFetcher:
             blame=Blame(trio.current_time),
             cuts=Cuts(trio.current_time),
             families=Families(),
+            zones=ZoneCounter(zone),
         )
         self._manifests = SingleFlight(
             VerifiedManifests(max_bytes=config.manifest_cache_bytes), self._fetch_manifest
@@ -164,6 +166,7 @@ class PeerBlobFetcher:
                 continue
             metrics.FIRST_BYTE_SECONDS.labels("manifest").observe(trio.current_time() - begun_at)
             metrics.BYTES.labels("received", "peer").inc(len(data))
+            self._experience.zones.received(len(data), zone=peer.zone)
             return data
 
     async def _manifest_from(self, peer: Peer, digest: Digest) -> bytes:

@@ -10,6 +10,12 @@ BYTES = Counter(
     ["direction", "source"],
 )
 
+ZONE_BYTES = Counter(
+    "spegel_gossip_transfer_zone_bytes",
+    "Bytes of blobs and manifests that this node received, by the sender's zone and its own.",
+    ["source_zone", "zone"],
+)
+
 IN_FLIGHT = Gauge(
     "spegel_gossip_transfer_in_flight",
     "Blobs that are being sent to or received from other nodes now.",

@@ -20,6 +20,7 @@ from spegel_gossip.oci.media_type import OCTET_STREAM
 from spegel_gossip.oci.range import ByteRange, parse_range, unsatisfied_content_range
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.pump import Pump, close_source
+from spegel_gossip.splice.throttle import Throttle
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.opening import BLOBS_PATH, BUSY_HEADER, MANIFESTS_PATH
@@ -41,6 +42,7 @@ class TransferServer:
         self._store = store
         self._max_uploads = config.max_uploads
         self._pump = pump
+        self._throttle = None if config.upload_rate is None else Throttle(config.upload_rate)
         self._uploads = 0
         server.route(BLOBS_PATH, self._serve_blob)
         server.route(MANIFESTS_PATH, self._serve_manifest)
@@ -108,7 +110,7 @@ class TransferServer:
             metrics.UPLOADS.labels("head").inc()
             return
         source = "read" if reader.fileno() is None else "file"
-        delivery = await self._pump.send(sock, reader, body.start, body.length)
+        delivery = await self._pump.send(sock, reader, body.start, body.length, throttle=self._throttle)
         exchange.finish(sent=delivery.moved)
         metrics.BYTES.labels("sent", source).inc(delivery.moved)
         metrics.UPLOADS.labels(delivery.ending.value).inc()

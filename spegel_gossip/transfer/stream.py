@@ -17,6 +17,7 @@ from spegel_gossip.transfer.pace import Pace, Rates, Verdict
 from spegel_gossip.transfer.race import Opener
 from spegel_gossip.transfer.segment import PeerSegment
 from spegel_gossip.transfer.siblings import Families, Sibling
+from spegel_gossip.transfer.zones import ZoneCounter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Experience:
     blame: Blame
     cuts: Cuts
     families: Families
+    zones: ZoneCounter
 
 
 class PeerBlobStream:
@@ -174,6 +176,7 @@ class PeerBlobStream:
     def _report(self, segment: PeerSegment, offset: int) -> None:
         moved = max(0, offset - segment.opened.start)
         metrics.BYTES.labels("received", "peer").inc(moved)
+        self._experience.zones.received(moved, zone=segment.peer.zone)
         seconds = trio.current_time() - segment.begun_at
         self._router.report_transfer(segment.source, moved_bytes=moved, seconds=seconds)
         if moved:

@@ -1,0 +1,79 @@
+"""The settings of how bytes move, a part of `NodeConfig` in a file of its own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from spegel_gossip.config import setting
+from spegel_gossip.errors import ConfigError
+from spegel_gossip.splice.config import PumpConfig
+from spegel_gossip.transfer.config import TransferConfig
+
+# Read from instances: with slots a class attribute is a descriptor, not the default.
+_TRANSFER = TransferConfig()
+_PUMP = PumpConfig()
+
+_SIZE: Final = re.compile(r"([0-9]{1,15})([KMGT]i?B?|B)?", re.IGNORECASE)
+_FACTORS: Final = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes: `1000000`, `64MiB`, `1G`. KB and KiB are both 1,024.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or int(match[1]) < 1:
+        raise ConfigError(f"{text[:80]!r} is no size: write it as 64MiB or 1GiB")
+    unit = (match[2] or "b")[0].lower()
+    return int(match[1]) * _FACTORS[unit]
+
+
+def parse_count(text: str) -> int:
+    """Read a positive whole number.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if re.fullmatch(r"[0-9]{1,6}", text) is None or int(text) < 1:
+        raise ConfigError(f"{text[:80]!r} is no number from 1 to 999999")
+    return int(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferSettings:
+    """What an operator may decide about the moving of bytes."""
+
+    max_uploads: int = field(
+        default=_TRANSFER.max_uploads,
+        metadata=setting.about(
+            "max-uploads",
+            parse_count,
+            "COUNT",
+            "Blobs sent to other nodes at once; who asks for one more is told to go elsewhere.",
+        ),
+    )
+    upload_limit: int | None = field(
+        default=_TRANSFER.upload_rate,
+        metadata=setting.about(
+            "upload-limit",
+            parse_size,
+            "SIZE",
+            "Bytes a second sent to other nodes, all together: `100MiB`.",
+            default_text="none",
+        ),
+    )
+    drop_cache_above: int | None = field(
+        default=_PUMP.drop_cache_above,
+        metadata=setting.about(
+            "drop-cache-above",
+            parse_size,
+            "SIZE",
+            "Blobs of this size and more leave the page cache once they were sent, for nodes whose "
+            "workloads need the memory: `1GiB`.",
+            default_text="none: what was sent stays cached",
+        ),
+    )

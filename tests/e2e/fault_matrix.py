@@ -1,0 +1,237 @@
+"""What can happen to a source, a mirror or a disk in the middle of a pull, and what the pull made of it.
+
+The tests assert the results and where the bytes came from; `benchmarks/faults.py` bars the pauses.
+"""
+
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import images
+from lab.cluster import Lab
+from lab.node import PEER_PORT, Node
+from lab.process import Process, run, wait_until
+
+LAYER_SIZE = 40 * images.MIB
+MEGABITS = 100.0
+"""At which the layer takes three to four seconds, so that there is a middle."""
+
+MIDDLE = 8 * images.MIB
+PULL_TIMEOUT = 90.0
+SAMPLE_INTERVAL = 0.01
+TRICKLE_MEGABITS = 0.1
+FULL_DISK_MIB = 16
+CREDENTIALS = struct.Struct("3i")
+"""struct ucred, unix(7)."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A pull in its middle."""
+
+    lab: Lab
+    source: Node
+    """Who sends at this moment."""
+
+    puller: Node
+    layer: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that happens in the middle of a pull."""
+
+    name: str
+    inflict: Callable[[Scene], None]
+    holders: int = 2
+    has_registry: bool = False
+    """Whether upstream is there meanwhile."""
+
+    needs_upstream: bool = False
+    """Whether the rest can only come from there."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the pull."""
+
+    succeeded: bool
+    log: str
+    peer_bytes: int
+    """Of blobs, from the mirror's own count."""
+
+    upstream_bytes: int
+    longest_pause: float
+    """Seconds without growth of the puller's ingests, from the fault to the last byte."""
+
+    seconds: float
+
+
+def _kill(scene: Scene) -> None:
+    scene.source.kill()
+
+
+def _black_hole(scene: Scene) -> None:
+    scene.source.namespace.black_hole(port=PEER_PORT)
+
+
+def _reset(scene: Scene) -> None:
+    scene.source.namespace.reset(port=PEER_PORT)
+
+
+def _trickle(scene: Scene) -> None:
+    scene.source.namespace.limit_bandwidth(TRICKLE_MEGABITS)
+
+
+def _stop_process(scene: Scene) -> None:
+    scene.source.process.signal(signal.SIGSTOP)
+
+
+def _truncate(scene: Scene) -> None:
+    os.truncate(scene.source.containerd.blob_path(scene.layer), 2 * MIDDLE)
+
+
+def _collect(scene: Scene) -> None:
+    scene.source.containerd.blob_path(scene.layer).unlink()
+
+
+def _terminate_source(scene: Scene) -> None:
+    scene.source.process.signal(signal.SIGTERM)
+
+
+def _kill_mirror(scene: Scene) -> None:
+    scene.puller.kill()
+
+
+def _terminate_mirror(scene: Scene) -> None:
+    scene.puller.process.signal(signal.SIGTERM)
+
+
+FAULTS: Sequence[Fault] = (
+    Fault("source killed", _kill),
+    Fault("source black-holed", _black_hole),
+    Fault("source resets", _reset),
+    Fault("source trickles", _trickle),
+    Fault("source frozen", _stop_process),
+    Fault("source ends early", _truncate),
+    Fault("source terminated", _terminate_source),
+    Fault("blob collected while it is sent", _collect, holders=1),
+    Fault("only source killed", _kill, holders=1, has_registry=True, needs_upstream=True),
+    Fault("only source black-holed", _black_hole, holders=1, has_registry=True, needs_upstream=True),
+    Fault("own mirror killed", _kill_mirror, has_registry=True, needs_upstream=True),
+    Fault("own mirror terminated", _terminate_mirror, has_registry=True),
+)
+
+
+def play(lab: Lab, fault: Fault, *, seed: int, local: bool = False) -> Outcome:
+    """Pull a layer from the holders, let the fault happen in the middle of it, and see it to its end."""
+    puller = lab.nodes[-1]
+    holders = lab.nodes[: fault.holders]
+    image = images.image(seed, [LAYER_SIZE])
+    layer = image.blobs[1].digest
+    reference = lab.registry.push(image, f"faults/s{seed}", "v1")
+    lab.start_nodes(nodes=[*holders, puller])
+    for node in holders:
+        node.containerd.pull(reference)
+        puller.wait_holders(layer, node.name)
+    if not fault.has_registry:
+        lab.registry.stop()
+    lab.registry.forget()
+    puller.namespace.limit_bandwidth(MEGABITS)
+    before = {node.name: node.namespace.bytes_sent() for node in holders}
+    pull = puller.containerd.begin_pull(reference, log=lab.directory / "pull.log", local=local)
+    with Growth(puller) as growth:
+        growth.wait_for(MIDDLE, pull)
+        source = max(holders, key=lambda node: node.namespace.bytes_sent() - before[node.name])
+        growth.begin()
+        began = time.monotonic()
+        fault.inflict(Scene(lab, source, puller, layer))
+        succeeded = pull.wait(PULL_TIMEOUT) == 0
+        seconds = time.monotonic() - began
+    is_right = succeeded and puller.containerd.wrong_digests(image.digests) == []
+    log = pull.log.read_text(errors="replace")
+    return Outcome(
+        is_right, log, peer_bytes(puller), lab.registry.blob_bytes(), growth.longest_pause, seconds
+    )
+
+
+def peer_bytes(node: Node) -> int:
+    """Bytes that a node's mirror received from peers; 0 where it is gone."""
+    try:
+        return int(node.metrics().get("spegel_gossip_transfer_bytes_total", 0))
+    except OSError:
+        return 0
+
+
+class Growth:
+    """Watches a node's ingests grow, from a thread."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._most = 0
+        self._grown_at = time.monotonic()
+        self.longest_pause = 0.0
+
+    def __enter__(self) -> "Growth":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def wait_for(self, size: int, pull: Process) -> None:
+        """Wait until so many bytes have arrived."""
+        wait_until(
+            lambda: self._most >= size,
+            what=f"{size} bytes of the layer at node {self._node.name}",
+            timeout=PULL_TIMEOUT,
+            logs=[pull.log, self._node.log],
+            still_possible=pull.is_running,
+        )
+
+    def begin(self) -> None:
+        """Count pauses from here on."""
+        self.longest_pause = 0.0
+
+    def _watch(self) -> None:
+        while not self._ended.wait(SAMPLE_INTERVAL):
+            size = self._node.containerd.ingested_bytes()
+            if size > self._most:
+                now = time.monotonic()
+                self.longest_pause = max(self.longest_pause, now - self._grown_at)
+                self._most, self._grown_at = size, now
+
+
+class FullDisk:
+    """Lets a containerd write to a disk that is too small, for the length of a block."""
+
+    def __init__(self, node: Node) -> None:
+        self._path = node.containerd.content
+        # It sees mounts of its own: `ip netns exec` gives every program a mount namespace.
+        self._inside = ("nsenter", "--mount", "--target", str(pid_behind(node.containerd.socket)))
+
+    def __enter__(self) -> "FullDisk":
+        options = f"size={FULL_DISK_MIB}m"
+        run(*self._inside, "mount", "-t", "tmpfs", "-o", options, "spegel-gossip-test", str(self._path))
+        run(*self._inside, "mkdir", "-p", str(self._path / "ingest"), str(self._path / "blobs" / "sha256"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        run(*self._inside, "umount", "--lazy", str(self._path))
+
+
+def pid_behind(path: Path) -> int:
+    """The process that listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(str(path))
+        credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    return int(CREDENTIALS.unpack(credentials)[0])

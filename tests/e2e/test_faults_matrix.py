@@ -1,0 +1,59 @@
+"""Whatever happens in the middle of a pull: it succeeds, and from a peer where a peer has the bytes."""
+
+import pytest
+
+from e2e.fault_matrix import FAULTS, LAYER_SIZE, MIDDLE, PULL_TIMEOUT, Fault, FullDisk, play
+from lab import images
+from lab.cluster import Lab
+from lab.process import CommandError
+
+CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
+QUICK = {"source black-holed"}
+"""Played on every change; the others with the long suite."""
+
+FRAME = images.MIB
+"""What may be counted twice where a stream is taken up again: containerd writes in steps of this size."""
+
+CASES = [
+    pytest.param(
+        fault, id=fault.name.replace(" ", "-"), marks=[] if fault.name in QUICK else pytest.mark.slow
+    )
+    for fault in FAULTS
+]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("fault", CASES)
+@pytest.mark.parametrize("local", [False, True], ids=["", "local"])
+def test_a_pull_outlives(fault: Fault, local: bool, lab: Lab) -> None:
+    if local and not lab.build.has_transfer_service:
+        pytest.skip("this containerd has no other way")
+
+    outcome = play(lab, fault, seed=800 + FAULTS.index(fault) * 2 + local, local=local)
+
+    assert outcome.succeeded, outcome.log
+    if fault.needs_upstream:
+        assert 0 < outcome.upstream_bytes <= LAYER_SIZE - MIDDLE + FRAME
+    else:
+        assert outcome.upstream_bytes == 0
+        assert outcome.peer_bytes == 0 or outcome.peer_bytes >= LAYER_SIZE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_full_disk_fails_one_pull_and_harms_nothing_else(lab: Lab) -> None:
+    a, b = lab.nodes[:2]
+    image = images.image(790, [LAYER_SIZE])
+    reference = lab.registry.push(image, "faults/full", "v1")
+    lab.start_nodes(nodes=[a, b])
+    a.containerd.pull(reference)
+    b.wait_holders(reference, "a")
+    lab.registry.stop()
+    with FullDisk(b):
+        with pytest.raises(CommandError, match="no space left"):
+            b.containerd.pull(reference, timeout=PULL_TIMEOUT)
+        assert b.is_ready()
+
+    b.containerd.pull(reference, timeout=PULL_TIMEOUT)
+
+    assert b.containerd.wrong_digests(image.digests) == []
