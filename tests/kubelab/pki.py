@@ -1,4 +1,4 @@
-"""Certificates and kubeconfigs: everybody is known by a client certificate, with name in CN and group in O."""
+"""Certificates and kubeconfigs: everybody is known by a client certificate, name in CN and group in O."""
 
 import base64
 import ipaddress

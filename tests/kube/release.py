@@ -1,0 +1,134 @@
+"""Our release in a cluster: installed, upgraded, looked at from outside, and taken away."""
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from kube.manifests import NAME, NAMESPACE, manifests
+from kube.objects import is_rolled_out
+from kubelab.cluster import KubeCluster
+from kubelab.node import KubeNode
+from lab.node import STATUS_PORT
+from lab.process import CommandError, wait_until
+
+ROLLED_OUT_TIMEOUT = 120.0
+MEMBERS_TIMEOUT = 60.0
+FOUND_TIMEOUT = 30.0
+ADMIN_TIMEOUT = 10.0
+ADMIN_SOCKET = Path("/var/lib/spegel-gossip/admin.sock")
+_LABEL = f"app.kubernetes.io/name={NAME}"
+
+
+class Release:
+    """The DaemonSet and what belongs to it."""
+
+    def __init__(self, cluster: KubeCluster, image: str) -> None:
+        self._cluster = cluster
+        self._image = image
+
+    def install(self, *, discovery: str) -> None:
+        """Install it and wait until it is ready everywhere."""
+        self._cluster.apply(*manifests(self._image, discovery=discovery))
+        self.wait_ready(len(self._cluster.nodes))
+
+    def wait_ready(self, count: int) -> None:
+        """Wait until the DaemonSet is ready on so many nodes and all of these know each other."""
+        self.wait_rolled_out(NAME, count, namespace=NAMESPACE)
+        for node in self._cluster.nodes:
+            self.wait_members(node, count)
+
+    def wait_rolled_out(self, name: str, count: int, *, namespace: str = "default") -> None:
+        """Wait until a DaemonSet is ready on so many nodes."""
+        try:
+            wait_until(
+                lambda: is_rolled_out(self._cluster.get("daemonset", name, "-n", namespace), count),
+                what=f"DaemonSet {name} to be ready on {count} nodes",
+                timeout=ROLLED_OUT_TIMEOUT,
+            )
+        except TimeoutError as error:
+            error.add_note(self.describe())
+            raise
+
+    def wait_members(self, node: KubeNode, count: int) -> None:
+        """Wait until a node counts so many members alive."""
+        wait_until(
+            lambda: self.alive(node) == count,
+            what=f"{node.name} to count {count} members alive",
+            timeout=MEMBERS_TIMEOUT,
+        )
+
+    def wait_running(self, name: str) -> None:
+        """Wait until a pod runs."""
+        try:
+            wait_until(
+                lambda: self._cluster.get("pod", name)["status"].get("phase") == "Running",
+                what=f"pod {name} to run",
+                timeout=ROLLED_OUT_TIMEOUT,
+            )
+        except TimeoutError as error:
+            error.add_note(self._cluster.kubectl("describe", "pod", name) + self.describe())
+            raise
+
+    def wait_holder(self, node: KubeNode, reference: str, holder: str) -> None:
+        """Wait until a node finds another as a holder of an image."""
+        wait_until(
+            lambda: holder in self.holders(node, reference),
+            what=f"{node.name} to find {holder} as a holder of {reference}",
+            timeout=FOUND_TIMEOUT,
+        )
+
+    def holders(self, node: KubeNode, reference: str) -> list[str]:
+        """The nodes that hold an image, as this node finds them; asked by the admin socket in its pod."""
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.settimeout(ADMIN_TIMEOUT)
+        with closing(connection):
+            try:
+                link.connect(str(node.machine.path(ADMIN_SOCKET)))
+                connection.request("GET", f"/holders?{urlencode({'key': reference})}")
+                answer = connection.getresponse()
+                document = json.loads(answer.read())
+            except OSError:
+                return []
+        return [str(one["name"]) for one in document.get("holders", [])]
+
+    def alive(self, node: KubeNode) -> int:
+        """How many members a node counts as alive; 0 while it does not answer."""
+        return int(self.metrics(node).get(("spegel_gossip_members", "alive"), 0))
+
+    def metrics(self, node: KubeNode) -> dict[tuple[str, str], float]:
+        """Each sample by its name and its state, if it has one; {} while nobody answers."""
+        try:
+            _, body = node.namespace.get(node.address, STATUS_PORT, "/metrics", timeout=2.0)
+        except OSError:
+            return {}
+        samples: dict[tuple[str, str], float] = {}
+        for family in text_string_to_metric_families(body.decode()):
+            for sample in family.samples:
+                key = (sample.name, sample.labels.get("state", ""))
+                samples[key] = samples.get(key, 0.0) + sample.value
+        return samples
+
+    def pods(self) -> Mapping[str, Any]:
+        """Our pods by their node."""
+        found = self._cluster.get("pods", "-n", NAMESPACE)["items"]
+        return {one["spec"]["nodeName"]: one for one in found}
+
+    def restarts(self) -> int:
+        """How often the containers of our pods were started again."""
+        statuses = [one["status"].get("containerStatuses", []) for one in self.pods().values()]
+        return sum(one["restartCount"] for each in statuses for one in each)
+
+    def describe(self) -> str:
+        """The logs of our pods."""
+        try:
+            return self._cluster.kubectl("logs", "-n", NAMESPACE, "-l", _LABEL, "--tail=40", "--prefix")
+        except CommandError as error:
+            return str(error)

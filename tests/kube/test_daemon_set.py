@@ -1,0 +1,128 @@
+"""A real DaemonSet on three real nodes: roll-outs, and everything that happens to nodes."""
+
+from kube.objects import daemon_set, pod
+from kube.release import Release
+from kubelab.archives import program_image
+from kubelab.cluster import KubeCluster
+from kubelab.programs import program
+from lab.images import MIB, Artifact
+
+
+def app(seed: int, size: int = 4 * MIB) -> Artifact:
+    return program_image(program("pause"), layers={seed: size}, note=f"app {seed}")
+
+
+def test_every_node_runs_one_and_all_know_each_other(cluster: KubeCluster, release: Release) -> None:
+    assert sorted(release.pods()) == [node.name for node in cluster.nodes]
+    assert release.restarts() == 0
+
+
+def test_an_image_that_one_node_has_is_rolled_out_without_the_registry(
+    cluster: KubeCluster, release: Release
+) -> None:
+    first, *others = cluster.nodes
+    image = app(1)
+    reference = cluster.push(image, "team/rolled-out", "v1")
+    cluster.apply(pod("first", reference, node=first.name))
+    release.wait_running("first")
+    release.wait_holder(others[0], reference, first.name)
+    cluster.registry.stop()
+
+    cluster.apply(daemon_set("rolled-out", reference))
+
+    release.wait_rolled_out("rolled-out", len(cluster.nodes))
+    for node in others:
+        assert cluster.registry.requests(client=node.address) == []
+    cluster.kubectl("delete", "daemonset/rolled-out", "pod/first", "--wait=false")
+
+
+def test_a_new_node_pulls_its_first_image_from_its_peers(cluster: KubeCluster, release: Release) -> None:
+    holder = cluster.nodes[0]
+    reference = cluster.push(app(2), "team/first-image", "v1")
+    holder.pull(reference)
+
+    (new,) = cluster.add_nodes()
+    release.wait_ready(len(cluster.nodes))
+    release.wait_holder(new, reference, holder.name)
+    cluster.registry.forget()
+    cluster.registry.stop()
+    cluster.apply(pod("first-image", reference, node=new.name))
+
+    release.wait_running("first-image")
+    assert cluster.registry.requests() == []
+    cluster.kubectl("delete", "pod/first-image", "--wait=false")
+
+
+def test_pulls_go_on_while_one_node_cannot_reach_the_api_server(
+    cluster: KubeCluster, release: Release
+) -> None:
+    holder, cut_off = cluster.nodes[:2]
+    reference = cluster.push(app(3), "team/one-cut-off", "v1")
+    cut_off.namespace.black_hole(address=cluster.control_plane.namespace.address)
+    cluster.wait_node(cut_off, is_ready=False)
+    holder.pull(reference)
+    release.wait_holder(cut_off, reference, holder.name)
+    cluster.registry.stop()
+
+    cut_off.pull(reference)
+
+    assert release.alive(cut_off) == len(cluster.nodes)
+    cut_off.namespace.heal()
+    cluster.wait_node(cut_off, is_ready=True)
+    assert release.restarts() == 0
+
+
+def test_pulls_go_on_while_no_node_can_reach_the_api_server(cluster: KubeCluster, release: Release) -> None:
+    holder, *others = cluster.nodes
+    reference = cluster.push(app(4), "team/all-cut-off", "v1")
+    for node in cluster.nodes:
+        node.namespace.black_hole(address=cluster.control_plane.namespace.address)
+        cluster.wait_node(node, is_ready=False)
+    holder.pull(reference)
+    for node in others:
+        release.wait_holder(node, reference, holder.name)
+    cluster.registry.stop()
+
+    for node in others:
+        node.pull(reference)
+
+    for node in cluster.nodes:
+        assert release.alive(node) == len(cluster.nodes)
+        node.namespace.heal()
+    for node in cluster.nodes:
+        cluster.wait_node(node, is_ready=True)
+    assert release.restarts() == 0
+
+
+def test_a_node_comes_back_after_a_power_cut_with_what_it_had(cluster: KubeCluster, release: Release) -> None:
+    cut, *others = cluster.nodes[::-1]
+    reference = cluster.push(app(5), "team/power", "v1")
+    cut.pull(reference)
+    release.wait_holder(others[0], reference, cut.name)
+
+    cut.power_off()
+    for node in others:
+        release.wait_members(node, len(others))
+    cluster.start_nodes([cut])
+
+    release.wait_ready(len(cluster.nodes))
+    release.wait_holder(others[0], reference, cut.name)
+    cluster.registry.stop()
+    others[0].pull(reference)
+
+
+def test_a_node_that_is_removed_is_forgotten_and_its_images_are_elsewhere(
+    cluster: KubeCluster, release: Release
+) -> None:
+    *others, leaving = cluster.nodes
+    reference = cluster.push(app(6), "team/removed", "v1")
+    leaving.pull(reference)
+    release.wait_holder(others[0], reference, leaving.name)
+    others[0].pull(reference)
+
+    cluster.remove_node(leaving)
+
+    for node in others:
+        release.wait_members(node, len(others))
+    cluster.registry.stop()
+    others[1].pull(reference)
