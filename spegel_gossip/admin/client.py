@@ -45,10 +45,22 @@ def ask_node(path: Path, route: str, query: Mapping[str, str] | None = None) -> 
     Raises:
         AdminError: nobody answers there, or the answer is an error.
     """
+    return _exchange(path, "GET", f"{route}?{urlencode(query)}" if query else route, None)
+
+
+def tell_node(path: Path, route: str, arguments: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
+    """Have the node that listens at `path` do something, and return what it says of the outcome.
+
+    Raises:
+        AdminError: nobody answers there, or the answer is an error.
+    """
+    return _exchange(path, "POST", route, json.dumps(arguments).encode())
+
+
+def _exchange(path: Path, method: str, target: str, content: bytes | None) -> Any:  # noqa: ANN401 - JSON
     connection = _UnixConnection(path)
-    target = f"{route}?{urlencode(query)}" if query else route
     try:
-        connection.request("GET", target)
+        connection.request(method, target, body=content)
         response = connection.getresponse()
         body = response.read(MAX_ANSWER_BYTES + 1)
     except FileNotFoundError as exc:

@@ -21,11 +21,32 @@ class MemberShape(TypedDict):
     zone: str
     version: str
     addresses: list[str]
+    address: str
+    """The one of them that it is sent to."""
+
     rtt_ms: float | None
-    """The last direct ping's round trip; None before the first."""
+    """Smoothed round trip of direct pings; None before the first."""
+
+    state_age_s: float
+    last_probe_age_s: float | None
+    last_ack_age_s: float | None
+    udp_blocked: bool
+    """It answers over TCP only."""
 
     suspected_by: list[str]
+    """The first accuser in front."""
+
+    suspicion_left_s: float | None
+    """Until it is held dead, unless it denies it; None if it is not suspected."""
+
     is_self: bool
+
+
+class ConflictShape(TypedDict):
+    """Another process that lives under this node's name."""
+
+    address: str
+    boot: int
 
 
 class MembersShape(TypedDict):
@@ -33,7 +54,25 @@ class MembersShape(TypedDict):
 
     cluster: str
     self: str
+    local_health: int
+    """Lifeguard's score of this node: 0 is well, 7 is a node that cannot keep up."""
+
+    conflicts: list[ConflictShape]
     members: list[MemberShape]
+
+
+class KeyShape(TypedDict):
+    """A cluster key, by what may be shown of it."""
+
+    fingerprint: str
+    encrypts: bool
+
+
+class KeyringShape(TypedDict):
+    """GET /keyring, and the answer to each change of it."""
+
+    file: str
+    keys: list[KeyShape]
 
 
 class ShareShape(TypedDict):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from spegel_gossip.admin.client import ask_node
+from spegel_gossip.admin.client import ask_node, tell_node
 from spegel_gossip.admin.keys import parse_key
 from spegel_gossip.cli.settings import load_settings, setting_options
 from spegel_gossip.config import admin_socket_path
@@ -26,6 +26,12 @@ def ask(flags: Mapping[str, object], route: str, query: Mapping[str, str] | None
     """Return the running node's answer, from the socket that the flags mean."""
     values = load_settings(flags)
     return ask_node(admin_socket_path(values["admin_socket"], values["state_dir"]), route, query)
+
+
+def tell(flags: Mapping[str, object], route: str, arguments: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
+    """Have the running node do something; return what it says of the outcome."""
+    values = load_settings(flags)
+    return tell_node(admin_socket_path(values["admin_socket"], values["state_dir"]), route, arguments)
 
 
 def key_argument(text: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from spegel_gossip.admin.shapes import MembersShape
+from spegel_gossip.admin.shapes import MemberShape, MembersShape
 from spegel_gossip.cli.inspect import ask, inspecting
-from spegel_gossip.cli.output import print_json, print_table
+from spegel_gossip.cli.output import print_json, print_table, printable
 
 
 @click.command("members")
@@ -27,14 +27,25 @@ def command(as_json: bool, **flags: object) -> None:
                 " ".join(member["addresses"]),
                 "-" if member["rtt_ms"] is None else f"{member['rtt_ms']:.1f} ms",
                 member["version"] or "-",
-                _note(is_self=member["is_self"], suspected_by=member["suspected_by"]),
+                _note(member, local_health=answer["local_health"]),
             )
             for member in answer["members"]
         ],
     )
+    for conflict in answer["conflicts"]:
+        click.echo(
+            f"warning: another process at {printable(conflict['address'])} bears the name "
+            f"{printable(answer['self'])}: give each node its own --node-name",
+            err=True,
+        )
 
 
-def _note(*, is_self: bool, suspected_by: list[str]) -> str:
-    if is_self:
-        return "this node"
-    return f"suspected by {', '.join(suspected_by)}" if suspected_by else ""
+def _note(member: MemberShape, *, local_health: int) -> str:
+    if member["is_self"]:
+        return "this node" if local_health == 0 else f"this node, local health {local_health}"
+    notes = []
+    if member["suspected_by"]:
+        notes.append(f"suspected by {', '.join(member['suspected_by'])}")
+    if member["udp_blocked"]:
+        notes.append("UDP blocked")
+    return "; ".join(notes)

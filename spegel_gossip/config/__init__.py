@@ -124,7 +124,8 @@ class NodeConfig(TransferSettings):
             "plaintext",
             None,
             "",
-            "Run without a cluster key: whoever reaches the peer port is believed.",
+            "Run without a cluster key: whoever reaches the peer port is believed. With "
+            "`--cluster-key-file` as well, both ways are understood: a stage between the two.",
         ),
     )
     seeds: tuple[SeedAddress, ...] = field(
@@ -382,10 +383,6 @@ def _check_key_choice(config: NodeConfig) -> None:
         raise ConfigError(
             "--cluster-key-file is missing: make a key with `spegel-gossip keyring new` and give the same "
             "file to every node, or give --plaintext to trust whoever reaches the peer port"
-        )
-    if config.cluster_key_file is not None and config.plaintext:
-        raise ConfigError(
-            "--plaintext contradicts --cluster-key-file: leave one of them out, --plaintext to use the key"
         )
 
 

@@ -94,6 +94,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         boot=record.boot,
         cluster=config.cluster_name,
         keyring=None if config.cluster_key_file is None else load_keyring(config.cluster_key_file),
+        accepts_plaintext=config.plaintext,
     )
     datagrams = Datagrams(listeners.peers.udp, credentials)
     peer_server = PeerServer(listeners.peers.tcp, credentials, clock=time.time)
@@ -206,4 +207,7 @@ def _concerns(config: NodeConfig, record: MemberRecord) -> list[str]:
     if not config.plaintext:
         return []
     addresses = ", ".join(str(address) for address in record.addresses)
-    return [f"plaintext: whoever reaches {addresses} is believed; give --cluster-key-file to all nodes"]
+    remedy = "give --cluster-key-file to all nodes"
+    if config.cluster_key_file is not None:
+        remedy = "once all nodes have the key, take --plaintext away from them"
+    return [f"plaintext: whoever reaches {addresses} is believed; {remedy}"]

@@ -22,7 +22,7 @@ from spegel_gossip.admin.shapes import (
 from spegel_gossip.node.assembly import Parts
 from spegel_gossip.oci.errors import InvalidReferenceError
 from spegel_gossip.swim.introspection import MemberDetail
-from spegel_gossip.swim.member import Member, MemberState
+from spegel_gossip.swim.member import MemberState
 from spegel_gossip.version import __version__
 
 Snapshot = Callable[[Mapping[str, str]], Awaitable[object]]
@@ -45,14 +45,15 @@ class Snapshots:
     async def members(self, _query: Mapping[str, str]) -> MembersShape:
         """Return the membership table."""
         gossip = self._parts.gossip
-        details = {detail.member.name: detail for detail in gossip.details()}
         own = gossip.own.name
         return {
             "cluster": self._parts.config.cluster_name,
             "self": own,
+            "local_health": gossip.status().local_health,
+            "conflicts": [{"address": str(one.address), "boot": one.boot} for one in gossip.conflicts],
             "members": [
-                _member(member, details.get(member.name), is_self=member.name == own)
-                for member in sorted(gossip.members(), key=lambda member: member.name)
+                _member(detail, is_self=detail.member.name == own)
+                for detail in sorted(gossip.details(), key=lambda detail: detail.member.name)
             ],
         }
 
@@ -144,8 +145,9 @@ class Snapshots:
         }
 
 
-def _member(member: Member, detail: MemberDetail | None, *, is_self: bool) -> MemberShape:
-    trip = None if detail is None else detail.round_trip_time
+def _member(detail: MemberDetail, *, is_self: bool) -> MemberShape:
+    member = detail.member
+    trip = detail.round_trip_time
     return {
         "name": member.name,
         "state": member.state.name.lower(),
@@ -154,12 +156,20 @@ def _member(member: Member, detail: MemberDetail | None, *, is_self: bool) -> Me
         "zone": member.record.zone,
         "version": member.record.version,
         "addresses": [str(address) for address in member.record.addresses],
+        "address": str(detail.address),
         "rtt_ms": None if trip is None else round(trip * 1000, 3),
-        "suspected_by": list(detail.accusers)
-        if detail is not None and member.state is MemberState.SUSPECT
-        else [],
+        "state_age_s": round(detail.state_age, 1),
+        "last_probe_age_s": _tenths(detail.last_probe_age),
+        "last_ack_age_s": _tenths(detail.last_ack_age),
+        "udp_blocked": detail.is_udp_blocked,
+        "suspected_by": list(detail.accusers) if member.state is MemberState.SUSPECT else [],
+        "suspicion_left_s": _tenths(detail.suspicion_left),
         "is_self": is_self,
     }
+
+
+def _tenths(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _resident_bytes() -> int:

@@ -33,6 +33,11 @@ class BodySealer:
         """Whether bodies are sealed at all: not in plaintext mode."""
         return self._credentials.keyring is not None
 
+    @property
+    def accepts_plaintext(self) -> bool:
+        """Whether bodies may also be in clear: a peer that cannot seal could not open them."""
+        return self._credentials.accepts_plaintext
+
     def seal(self, body: bytes, *, context: str) -> bytes:
         """Return the body as it travels.
 

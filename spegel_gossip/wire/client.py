@@ -108,21 +108,24 @@ class PeerClient:
         if question.to.name and sender != question.to.name:
             raise PeerProtocolError(question.peer, f"{sender!r} answered in its place")
         # The answer to HEAD has no body that could be sealed.
-        if self._sealer.has_key and question.method != "HEAD" and response.status not in _BODYLESS:
-            if response.headers.get(signing.SEALED) != "1":
-                raise PeerProtocolError(question.peer, f"answered {response.status} in clear")
+        has_body = question.method != "HEAD" and response.status not in _BODYLESS
+        if not self._sealer.has_key or not has_body:
+            return PeerAnswer(response.status, response.headers, data, sender)
+        if response.headers.get(signing.SEALED) == "1":
             try:
                 context = answer_context(response.nonce, response.status)
                 data = self._sealer.open_untrusted(data, sender=sender, context=context)
             except DecodeError as exc:
                 raise PeerProtocolError(question.peer, str(exc)) from exc
+        elif not self._sealer.accepts_plaintext:
+            raise PeerProtocolError(question.peer, f"answered {response.status} in clear")
         return PeerAnswer(response.status, response.headers, data, sender)
 
     async def _exchange(self, question: Question) -> PeerResponse:
         response = await self._attempt(question)
         if response.status == 401:
             response.close(drained=False)
-            if self._signer.learn_clock(question, response):
+            if self._signer.learn_clock(question, response) or self._signer.learn_mode(question):
                 response = await self._attempt(question)
         if response.status in _REFUSALS:
             response.close(drained=False)

@@ -49,10 +49,30 @@ class Credentials:
     keyring: Keyring | None
     """None: plaintext mode, nothing is sealed or signed."""
 
+    accepts_plaintext: bool = False
+    """With a keyring: a cluster is on its way from plaintext to sealed, or back. Both are
+    understood, and every peer is spoken to as it speaks, so that nobody is shut out."""
+
     ciphers: CipherCache = field(init=False)
+    _sealing: dict[str, None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ciphers = CipherCache(self.cluster)
+
+    def seals_for(self, peer: str) -> bool:
+        """Return whether what a peer gets is sealed and signed."""
+        return self.keyring is not None and (not self.accepts_plaintext or peer in self._sealing)
+
+    def heard(self, peer: str, *, sealed: bool) -> None:
+        """Note how a peer speaks; counts only while both ways are accepted."""
+        if not self.accepts_plaintext:
+            return
+        if not sealed:
+            self._sealing.pop(peer, None)
+        elif peer not in self._sealing:
+            self._sealing[peer] = None
+            if len(self._sealing) > MAX_CIPHERS:
+                del self._sealing[next(iter(self._sealing))]
 
     @property
     def cluster_hash(self) -> int:

@@ -80,10 +80,11 @@ class Envelope:
         mine = self._credentials
         self._counter += 1
         name = mine.name.encode()
-        version = PLAINTEXT if mine.keyring is None else SEALED
+        is_sealed = mine.seals_for(target)
+        version = SEALED if is_sealed else PLAINTEXT
         header = bytes((version, len(name))) + name + _LIFE.pack(mine.boot, self._counter)
         inner = _INNER.pack(mine.cluster_hash, name_hash(target) if target else ANYBODY, kind) + body
-        if mine.keyring is None:
+        if mine.keyring is None or not is_sealed:
             return header + inner
         key = mine.keyring.primary
         cipher = mine.ciphers.derive(key, name=mine.name, boot=mine.boot)
@@ -100,7 +101,7 @@ class Envelope:
         mine = self._credentials
         if version == SEALED:
             inner = self._decrypt_untrusted(data, inner_at, name=name, boot=boot, counter=counter)
-        elif mine.keyring is not None:
+        elif mine.keyring is not None and not mine.accepts_plaintext:
             raise EnvelopeError("unsealed")
         else:
             inner = data[inner_at:]
@@ -115,6 +116,7 @@ class Envelope:
         # far ahead would silence the real sender.
         if version == SEALED and not self._replays.accept(name, boot, counter):
             raise EnvelopeError("replay")
+        mine.heard(name, sealed=version == SEALED)
         return Opened(name=name, boot=boot, kind=kind, body=inner[_INNER.size :])
 
     def _decrypt_untrusted(self, data: bytes, inner_at: int, *, name: str, boot: int, counter: int) -> bytes:

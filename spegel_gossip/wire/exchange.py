@@ -98,7 +98,8 @@ class PeerExchange:
             sealed: never in clear, however the question was asked
         """
         fields = {**headers, signing.SENDER: signing.encode_name(self._me)}
-        if (sealed or self._wants_sealed) and self._sealer.has_key and status not in _BODYLESS:
+        wants_sealed = self._wants_sealed or (sealed and not self._sealer.accepts_plaintext)
+        if wants_sealed and self._sealer.has_key and status not in _BODYLESS:
             body = self._sealer.seal(body, context=answer_context(self._nonce, status))
             fields[signing.SEALED] = "1"
         head = self._head(status, fields, len(body))

@@ -54,7 +54,8 @@ class Signer:
         mine = self._credentials
         nonce = secrets.token_hex(16)
         body = question.body
-        is_sealed = question.is_sealed and self._sealer.has_key
+        is_signed = mine.seals_for(question.peer)
+        is_sealed = question.is_sealed and is_signed
         if is_sealed and body:
             body = self._sealer.seal(body, context=request_context(nonce))
         now = self._clock() + self._offsets.get(question.peer, 0.0)
@@ -72,11 +73,19 @@ class Signer:
         if body:
             headers[signing.BODY_HASH] = sha256(body).hexdigest()
             headers["content-length"] = str(len(body))
-        if mine.keyring is not None:
+        if mine.keyring is not None and is_signed:
             headers[signing.SIGNATURE] = signing.sign_request(
                 mine.keyring.primary, mine.cluster, question.method, question.path, headers
             )
         return nonce, *_render(question, headers, body)
+
+    def learn_mode(self, question: Question) -> bool:
+        """Speak to a peer that refused us the other way from now on; False if there is only one way."""
+        mine = self._credentials
+        if mine.keyring is None or not mine.accepts_plaintext:
+            return False
+        mine.heard(question.peer, sealed=not mine.seals_for(question.peer))
+        return True
 
     def learn_clock(self, question: Question, response: PeerResponse) -> bool:
         """Take over the recipient's time from a refusal; False if it did not prove one."""

@@ -50,7 +50,8 @@ class RequestVerifier:
             RequestRefusedError: it is not signed, for somebody else, too old, or a replay.
         """
         mine = self._credentials
-        if mine.keyring is not None:
+        is_signed = signing.SIGNATURE in headers
+        if mine.keyring is not None and (is_signed or not mine.accepts_plaintext):
             self._check_signature(mine.keyring, method, target, headers)
         if headers.get(signing.CLUSTER) != f"{mine.cluster_hash:016x}":
             raise RequestRefusedError(403, "cluster")
@@ -60,6 +61,7 @@ class RequestVerifier:
         sender = signing.decode_name(headers.get(signing.SENDER, ""))
         if not 0 < len(sender.encode()) <= MAX_NAME_BYTES:
             raise RequestRefusedError(403, "sender")
+        mine.heard(sender, sealed=is_signed)
         return sender
 
     def _check_signature(

@@ -37,7 +37,6 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
     ("arguments", "flag"),
     [
         ([], "--cluster-key-file"),
-        (["--plaintext", "--cluster-key-file", "/k"], "--plaintext"),
         (["--cluster-key-file", "/missing/key"], "--cluster-key-file"),
         (["--plaintext", "--no-such-flag"], "--no-such-flag"),
         (["--plaintext", "--zone"], "--zone"),

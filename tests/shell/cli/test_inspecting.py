@@ -14,6 +14,8 @@ DIGEST = "sha256:" + "ab" * 32
 MEMBERS: MembersShape = {
     "cluster": "prod",
     "self": "node-a",
+    "local_health": 0,
+    "conflicts": [],
     "members": [
         {
             "name": "node-a",
@@ -23,8 +25,14 @@ MEMBERS: MembersShape = {
             "zone": "z1",
             "version": "0.1.0",
             "addresses": ["10.0.0.1:29501", "[fd00::1]:29501"],
+            "address": "10.0.0.1:29501",
             "rtt_ms": None,
+            "state_age_s": 3.0,
+            "last_probe_age_s": None,
+            "last_ack_age_s": None,
+            "udp_blocked": False,
             "suspected_by": [],
+            "suspicion_left_s": None,
             "is_self": True,
         },
         {
@@ -36,8 +44,14 @@ MEMBERS: MembersShape = {
             "zone": "\x1b[2J\x1b]0;owned\x07",
             "version": "",
             "addresses": ["10.0.0.2:29501"],
+            "address": "10.0.0.2:29501",
             "rtt_ms": 1.25,
+            "state_age_s": 3.0,
+            "last_probe_age_s": None,
+            "last_ack_age_s": None,
+            "udp_blocked": False,
             "suspected_by": ["node-a"],
+            "suspicion_left_s": 4.5,
             "is_self": False,
         },
     ],

@@ -145,9 +145,11 @@ def test_a_word_is_one_of_those_there_are() -> None:
 def test_without_a_key_nothing_starts_unless_plaintext_is_given() -> None:
     with pytest.raises(ConfigError, match=r"--cluster-key-file.*--plaintext"):
         NodeConfig()
-    with pytest.raises(ConfigError, match=r"--plaintext.*--cluster-key-file"):
-        NodeConfig(plaintext=True, cluster_key_file=Path("/key"))
     assert NodeConfig(plaintext=True).plaintext
+
+
+def test_plaintext_beside_a_key_is_the_stage_between_the_two() -> None:
+    assert NodeConfig(plaintext=True, cluster_key_file=Path("/key")).plaintext
 
 
 def test_a_dns_seed_chooses_dns() -> None:
