@@ -14,7 +14,7 @@ from spegel_gossip.hosts.disk import HOSTS_FILE
 from spegel_gossip.hosts.files import HostsConfig, remove_hosts, show_hosts, write_hosts
 from spegel_gossip.hosts.plan import HostsEntry, HostsState, Step, WriteFile
 
-_SETTINGS = ("hosts_dir", "registry_listen", "mirror_address", "mirror_registries")
+SETTINGS = ("hosts_dir", "registry_listen", "mirror_address", "mirror_registries")
 
 
 @click.group("hosts")
@@ -27,16 +27,16 @@ def command() -> None:
 
 
 @command.command("write")
-@setting_options(*_SETTINGS)
+@setting_options(*SETTINGS)
 @click.option(
     "--lenient", is_flag=True, help="Do not fail because some files had to be left alone; say which."
 )
 @click.pass_context
 def write(context: click.Context, /, lenient: bool, **flags: object) -> None:
     """Put this mirror first in every registry's file; keep what else they say."""
-    config = _config(flags)
+    config = hosts_config(flags)
     steps, entries = write_hosts(config)
-    _print_steps(config.hosts_dir, steps)
+    print_steps(config.hosts_dir, steps)
     for entry in entries:
         if entry.note:
             click.echo(f"{config.hosts_dir / entry.folder}: {entry.note}", err=True)
@@ -45,19 +45,19 @@ def write(context: click.Context, /, lenient: bool, **flags: object) -> None:
 
 
 @command.command("remove")
-@setting_options(*_SETTINGS)
+@setting_options(*SETTINGS)
 def remove(**flags: object) -> None:
     """Take ours out: files are then as they were, or, if changed since, without our table."""
-    config = _config(flags)
-    _print_steps(config.hosts_dir, remove_hosts(config))
+    config = hosts_config(flags)
+    print_steps(config.hosts_dir, remove_hosts(config))
 
 
 @command.command("show")
-@setting_options(*_SETTINGS)
+@setting_options(*SETTINGS)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(as_json: bool, **flags: object) -> None:
     """Show which files are in place, which are others', and what would be written."""
-    config = _config(flags)
+    config = hosts_config(flags)
     entries = show_hosts(config)
     if as_json:
         print_json({"hosts_dir": str(config.hosts_dir), "entries": [_as_json(entry) for entry in entries]})
@@ -68,7 +68,8 @@ def show(as_json: bool, **flags: object) -> None:
     )
 
 
-def _config(flags: Mapping[str, object]) -> HostsConfig:
+def hosts_config(flags: Mapping[str, object]) -> HostsConfig:
+    """Return what the flags, the environment and the file say about hosts.toml."""
     values = load_settings(flags)
     return HostsConfig(
         hosts_dir=values["hosts_dir"],
@@ -77,7 +78,8 @@ def _config(flags: Mapping[str, object]) -> HostsConfig:
     )
 
 
-def _print_steps(hosts_dir: Path, steps: list[Step]) -> None:
+def print_steps(hosts_dir: Path, steps: list[Step]) -> None:
+    """Say what was done, or that nothing had to be."""
     for step in steps:
         change = "wrote" if isinstance(step, WriteFile) else "removed"
         click.echo(f"{change} {hosts_dir / step.folder / HOSTS_FILE}")

@@ -38,6 +38,7 @@ _COMMANDS: Final = {
     "serve": "Serve an image layout as a read-only registry.",
     "gc": "Remove from an image layout what no image of it needs.",
     "hosts": "Write, remove or show containerd's hosts.toml.",
+    "cleanup": "Undo what was done to nodes: the chart's uninstall hook.",
     "keyring": "Make cluster keys.",
     "version": "Print the version.",
 }

@@ -32,7 +32,9 @@ _TABLE: Final = {"capabilities": ["pull", "resolve"], "dial_timeout": _DIAL_TIME
 
 _TABLE_HEADER: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
-_UNSPECIFIED: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not bound
+_UNSPECIFIED: Final = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - replaced, not bound
+"""Who listens on `::` takes IPv4 too, and containerd 1.x cannot be given an IPv6 address: its reader takes
+the first `]` of a table's header for the end, in quotes or not, and rejects the file."""
 
 
 class LeftAloneError(SpegelGossipError):
@@ -73,7 +75,7 @@ class Wish:
 
 
 def mirror_url(listen: Address) -> str:
-    """Return the URL of our registry for a client on this machine, which needs no name looked up."""
+    """Return the URL of our registry for a client on this machine."""
     return f"http://{Address(_UNSPECIFIED.get(listen.host, listen.host), listen.port)}"
 
 

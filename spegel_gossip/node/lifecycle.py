@@ -92,7 +92,7 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
                 shutdown_trigger=stopping.wait,
             )
         )
-    parts.readiness.listening(trio.current_time())
+    # The registry answers by now; and who finds the node ready finds containerd asking it.
     if config.write_hosts:
         await nursery.start(
             run_hosts,
@@ -102,6 +102,7 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
                 registries=config.mirror_registries,
             ),
         )
+    parts.readiness.listening(trio.current_time())
 
 
 async def _wind_up(parts: Parts, everything: trio.CancelScope) -> None:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -204,7 +205,7 @@ async def test_a_lie_is_an_error_that_says_what_it_is_and_the_truth_is_found_aft
     ],
 )
 async def test_nonsense_among_slices_is_passed_over(
-    nonsense: object, server: api.ApiServer, watch: Callable[..., KubernetesSeeds]
+    nonsense: Any, server: api.ApiServer, watch: Callable[..., KubernetesSeeds]
 ) -> None:
     server.lists = [api.listing(nonsense, SLICE)]
 
