@@ -24,6 +24,7 @@ Where things are; imports point inward, from the bottom of this list to its top:
     admin       the CLI's Unix socket                                     room
     config      every setting, from flags, environment and TOML
     node        builds everything and owns the long-lived nursery
+    demo        a cluster on one machine, and a story that is checked
     cli         the commands
     testing     simulated network and cluster, in-memory stores
 

@@ -1,0 +1,77 @@
+"""One pull from its first word to its result, drawn into the picture while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from spegel_gossip.demo.cluster import Cluster
+from spegel_gossip.demo.errors import DemoError
+from spegel_gossip.demo.picture import REGISTRY, NodePicture
+from spegel_gossip.oci.reference import TagName
+
+
+class PullFailedError(DemoError):
+    """A pull did not get the image."""
+
+
+@dataclass(slots=True)
+class PullResult:
+    """What a pull that succeeded did."""
+
+    name: str
+    by_source: dict[str, int] = field(default_factory=dict)
+    """Bytes by the registry or the node that sent them."""
+
+    seconds: float = 0.0
+    first_byte: float = 0.0
+    """Seconds from its start until the first byte of a layer was here."""
+
+    @property
+    def from_registry(self) -> int:
+        """Bytes that the registry sent."""
+        return self.by_source.get(REGISTRY, 0)
+
+    @property
+    def from_peers(self) -> int:
+        """Bytes that other nodes sent."""
+        return sum(self.by_source.values()) - self.from_registry
+
+    @property
+    def peers(self) -> list[str]:
+        """The nodes that sent any."""
+        return sorted(source for source in self.by_source if source != REGISTRY)
+
+
+async def pull(cluster: Cluster, name: str, image: TagName, shown: NodePicture) -> PullResult:
+    """Pull an image into a node's layout.
+
+    Raises:
+        PullFailedError: it cannot be had.
+    """
+    result = PullResult(name)
+    shown.is_pulling = True
+    try:
+        async for event in cluster.pull(name, image):
+            _apply(event, image.registry, shown, result)
+    finally:
+        shown.is_pulling = False
+    return result
+
+
+def _apply(event: dict[str, Any], registry: str, shown: NodePicture, result: PullResult) -> None:
+    match event["event"]:
+        case "move":
+            source = REGISTRY if event["source"] == registry else event["source"]
+            result.by_source[source] = result.by_source.get(source, 0) + event["bytes"]
+            blob = shown.blob(event["digest"])
+            blob.here += event["bytes"]
+            blob.by_source[source] = blob.by_source.get(source, 0) + event["bytes"]
+        case "end":
+            shown.blob(event["digest"]).is_whole = True
+        case "done":
+            result.seconds, result.first_byte = event["seconds"], event["first_byte"]
+        case "failed":
+            raise PullFailedError(f"{shown.name} cannot pull: {event['text']}")
+        case _:
+            return
