@@ -20,11 +20,15 @@ from spegel_gossip.discovery.static import StaticSeed
 from spegel_gossip.gossip.driver import Gossip
 from spegel_gossip.gossip.memory import MemberMemory
 from spegel_gossip.gossip.own_addresses import own_addresses
+from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.lookup import Lookup
+from spegel_gossip.lookup.reaching import Reacher
 from spegel_gossip.node.listeners import listen
 from spegel_gossip.node.readiness import Readiness
+from spegel_gossip.node.reading import read_manifest
 from spegel_gossip.node.stores import make_store
 from spegel_gossip.oci.digest import Digest
+from spegel_gossip.oci.reach import Reach
 from spegel_gossip.registry.app import create_app
 from spegel_gossip.registry.config import RegistryConfig
 from spegel_gossip.splice.config import PumpConfig
@@ -69,6 +73,8 @@ class Parts:
     pump: Pump
     registry_app: QuartTrio
     readiness: Readiness
+    fetcher: PeerBlobFetcher
+    reach: Reach
 
 
 async def build(config: NodeConfig, stack: ExitStack) -> Parts:
@@ -102,6 +108,8 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     stack.callback(peer_client.close)
     pump = Pump(PumpConfig(drop_cache_above=config.drop_cache_above))
     stack.callback(pump.close)
+    reach = Reach()
+    needs_reach = config.content_filter.is_set or config.repository_scope
     store = await make_store(config, on_wrong_blob=lambda digest: fetcher.reject(digest))
     lookup = Lookup(
         record,
@@ -112,6 +120,8 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         set_note=lambda member, note: gossip.set_note(member, note),
         may_advertise=config.content_filter.allows_tag,
         rng=rng,
+        reacher=Reacher(reach, partial(read_manifest, store)) if needs_reach else None,
+        config=LookupConfig(state_dir=config.state_dir, advertises_reached_only=config.content_filter.is_set),
     )
     gossip: Gossip = Gossip(
         record,
@@ -140,7 +150,12 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         fetcher=fetcher,
         health=readiness.check,
         filters=config.content_filter,
-        config=RegistryConfig(default_registry=config.default_registry, tag_policies=config.tag_policies),
+        config=RegistryConfig(
+            default_registry=config.default_registry,
+            tag_policies=config.tag_policies,
+            repository_scope=config.repository_scope,
+        ),
+        reach=reach if needs_reach else None,
     )
     return Parts(
         config=config,
@@ -155,6 +170,8 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         pump=pump,
         registry_app=registry_app,
         readiness=readiness,
+        fetcher=fetcher,
+        reach=reach,
     )
 
 

@@ -14,6 +14,7 @@ from spegel_gossip.config import NodeConfig
 from spegel_gossip.hosts.files import HostsConfig
 from spegel_gossip.hosts.keeper import run_hosts
 from spegel_gossip.node.assembly import Parts, build
+from spegel_gossip.node.explaining import Explainer
 from spegel_gossip.node.keyring import KeyringControl
 from spegel_gossip.node.snapshots import Snapshots
 from spegel_gossip.splice.lateness import run_lateness_probe
@@ -60,12 +61,13 @@ async def run_node(config: NodeConfig) -> None:
 
 async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> None:
     config = parts.config
-    snapshots = Snapshots(parts, started_at=trio.current_time()).by_name()
+    explainer = Explainer(parts)
+    snapshots = Snapshots(parts, started_at=trio.current_time()).by_name() | explainer.snapshots()
     keyring = KeyringControl(config.cluster_key_file, parts.credentials)
     admin = AdminServer(
         config.admin_socket_path,
         {f"/{name}": snapshot for name, snapshot in snapshots.items()} | {"/keyring": keyring.show},
-        keyring.commands(),
+        keyring.commands() | {f"/{name}": command for name, command in explainer.commands().items()},
     )
     # First what can fail on the operator's account, then what others are told of.
     await nursery.start(admin.run)

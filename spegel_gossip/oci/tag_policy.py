@@ -34,6 +34,14 @@ class TagPolicy:
         return self.max_age is None or (self.max_age > 0 and now - observed_at <= self.max_age)
 
     @property
+    def kind(self) -> str:
+        """`never`, `cluster` or `fresh`."""
+        return "cluster" if self.max_age is None else "fresh" if self.max_age else "never"
+
+    def __str__(self) -> str:
+        return f"fresh:{self.max_age:.0f}s" if self.max_age else self.kind
+
+    @property
     def is_never(self) -> bool:
         """Whether upstream alone answers for these tags."""
         return self.max_age == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Self
 from urllib.parse import quote
@@ -15,6 +15,8 @@ from spegel_gossip.oci.digest import Digest
 SOURCE_HEADER = "Spegel-Gossip-Source"
 """Who content came from: `LOCAL`, a member's name, or `PEER` where the name is not known."""
 
+DECISION_HEADER = "Spegel-Gossip-Decision"
+"""Why content came from there: `digest held here`, or for a tag its policy and the observation's age."""
 
 LOCAL = "local"
 PEER = "peer"
@@ -78,6 +80,10 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes | BlobBody
     outcome: Outcome
+
+    def because(self, decision: str) -> Self:
+        """Return the same answer with what was decided in its headers."""
+        return replace(self, headers={**self.headers, DECISION_HEADER: decision})
 
     @classmethod
     def of_bytes(cls, status: int, body: bytes, headers: Mapping[str, str], *, outcome: Outcome) -> Self:

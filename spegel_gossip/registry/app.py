@@ -14,6 +14,7 @@ from spegel_gossip.content import ContentStore
 from spegel_gossip.fetching import BlobFetcher
 from spegel_gossip.health import HealthCheck
 from spegel_gossip.oci.filters import ContentFilter
+from spegel_gossip.oci.reach import Reach
 from spegel_gossip.registry.asgi import DistributionApi
 from spegel_gossip.registry.config import RegistryConfig
 from spegel_gossip.registry.mirror import Mirror
@@ -30,6 +31,7 @@ def create_app(
     health: HealthCheck,
     filters: ContentFilter,
     config: RegistryConfig,
+    reach: Reach | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> QuartTrio:
     """Return the registry's application.
@@ -41,11 +43,18 @@ def create_app(
         health: asked anew for each `/readyz`
         filters: what is not served
         config: the operator's choices
+        reach: told what requests lead to, where filters or scopes need to know it
         wall_clock: unix seconds, to judge the age of a tag's observation
     """
     app = QuartTrio(__name__, static_folder=None)
     mirror = Mirror(
-        store=store, router=router, fetcher=fetcher, filters=filters, config=config, wall_clock=wall_clock
+        store=store,
+        router=router,
+        fetcher=fetcher,
+        filters=filters,
+        config=config,
+        reach=reach,
+        wall_clock=wall_clock,
     )
     api = DistributionApi(mirror, default_registry=config.default_registry)
     quart_asgi_app = app.asgi_app

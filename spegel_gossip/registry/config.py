@@ -20,6 +20,9 @@ class RegistryConfig:
     tag_policies: TagPolicies = field(default_factory=TagPolicies)
     """Which tags the cluster may answer for."""
 
+    repository_scope: bool = False
+    """Whether a digest is served only under a repository an image of which, here, reaches it."""
+
     def __post_init__(self) -> None:
         """Refuse what no request could ever name.
 

@@ -37,6 +37,16 @@ class FilteredError(SpegelGossipError):
         super().__init__(f"--registry-filter or --mirror-registry keeps {name} out of this mirror")
 
 
+class OutOfScopeError(SpegelGossipError):
+    """No image of the repository that is here reaches the digest."""
+
+    def __init__(self, repository: str, digest: Digest) -> None:
+        """Keep what was asked for."""
+        self.repository = repository
+        self.digest = digest
+        super().__init__(f"--repository-scope: no image of {repository} on this node reaches {digest}")
+
+
 class TagLeftToUpstreamError(SpegelGossipError):
     """The policy for this tag lets the cluster answer not at all, or not with what it knows."""
 
@@ -87,6 +97,7 @@ ANSWERS: tuple[tuple[type[Exception], ErrorAnswer], ...] = (
     (AllHoldersFailedError, ErrorAnswer(404, "", f"{_UPSTREAM}; `detail` says what each attempt met")),
     (NotAManifestError, ErrorAnswer(404, "MANIFEST_UNKNOWN", "ask for it as a blob")),
     (TagLeftToUpstreamError, ErrorAnswer(404, "MANIFEST_UNKNOWN", _UPSTREAM)),
+    (OutOfScopeError, ErrorAnswer(404, "", _UPSTREAM, Outcome.FILTERED)),
     (FilteredError, ErrorAnswer(404, "NAME_UNKNOWN", _UPSTREAM, Outcome.FILTERED)),
     (InvalidRangeError, ErrorAnswer(416, "RANGE_INVALID", "ask for bytes that it has", Outcome.ERROR)),
     (InvalidDigestError, ErrorAnswer(400, "DIGEST_INVALID", _FIX_REQUEST, Outcome.ERROR)),

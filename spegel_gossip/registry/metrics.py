@@ -30,6 +30,12 @@ DELIVERIES = Counter(
     ["ending"],
 )
 
+TAGS_REFUSED = Counter(
+    "spegel_gossip_registry_tags_refused",
+    "Tags left to the registry by policy: always, or as what the cluster knows is too old.",
+    ["policy"],
+)
+
 STORE_FAILURES = Counter(
     "spegel_gossip_registry_store_failures",
     "Requests for which the local content store could not say whether it has the content.",

@@ -14,12 +14,14 @@ from spegel_gossip.fetching import BlobFetcher
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.filters import ContentFilter
 from spegel_gossip.oci.range import parse_range_header
+from spegel_gossip.oci.reach import Reach
 from spegel_gossip.oci.reference import TagName
 from spegel_gossip.oci.request import ApiRequest, BlobRequest, DistributionRequest, ManifestRequest
+from spegel_gossip.registry import metrics
 from spegel_gossip.registry.answer import Answer, Outcome, content_headers, entity_tag
 from spegel_gossip.registry.blobs import Blobs
 from spegel_gossip.registry.config import RegistryConfig
-from spegel_gossip.registry.errors import FilteredError, TagLeftToUpstreamError
+from spegel_gossip.registry.errors import FilteredError, OutOfScopeError, TagLeftToUpstreamError
 from spegel_gossip.registry.manifests import Manifests, VerifiedManifest
 from spegel_gossip.registry.tags import Tags
 from spegel_gossip.routing import Router, RoutingError
@@ -27,6 +29,11 @@ from spegel_gossip.routing import Router, RoutingError
 MAX_LOOKED_AHEAD = 256
 """Children of one manifest that are looked up in advance; an image has at most 127 layers and a config."""
 
+_BY_DIGEST = {
+    **dict.fromkeys(Outcome, "digest"),
+    Outcome.LOCAL: "digest held here",
+    Outcome.PEER: "digest held by another member",
+}
 _API_HEADERS = {"Content-Type": "application/json", "Docker-Distribution-Api-Version": "registry/2.0"}
 
 
@@ -41,12 +48,14 @@ class Mirror:
         fetcher: BlobFetcher,
         filters: ContentFilter,
         config: RegistryConfig,
+        reach: Reach | None,
         wall_clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._router = router
         self._filters = filters
         self._config = config
+        self._reach = reach
         self._wall_clock = wall_clock
         self._blobs = Blobs(store=store, fetcher=fetcher)
         self._manifests = Manifests(store=store, fetcher=fetcher)
@@ -69,15 +78,21 @@ class Mirror:
         if isinstance(request, ApiRequest):
             return Answer.of_bytes(200, b"{}", _API_HEADERS, outcome=Outcome.LOCAL)
         self._check_filters(request)
+        self._check_scope(request)
         if isinstance(request, ManifestRequest):
-            manifest = await self._manifest(request.reference)
+            manifest, why = await self._manifest(request.reference)
+            self._note_reach(request, (manifest.digest, *manifest.children))
             if not is_head:
                 self._look_ahead(manifest.children)
-            return _answer_manifest(manifest)
+            return _answer_manifest(manifest).because(why)
+        self._note_reach(request, (request.digest,))
         if is_head:
-            return await self._blobs.head(request.digest)
-        is_same = if_range is None or if_range == entity_tag(request.digest)
-        return await self._blobs.get(request.digest, parse_range_header(range_header) if is_same else None)
+            answer = await self._blobs.head(request.digest)
+        else:
+            is_same = if_range is None or if_range == entity_tag(request.digest)
+            requested = parse_range_header(range_header) if is_same else None
+            answer = await self._blobs.get(request.digest, requested)
+        return answer.because(_BY_DIGEST[answer.outcome])
 
     def _check_filters(self, request: ManifestRequest | BlobRequest) -> None:
         tag = None
@@ -87,20 +102,34 @@ class Mirror:
             name = f"{request.registry}/{request.repository}"
             raise FilteredError(name if tag is None else f"{name}:{tag}")
 
-    async def _manifest(self, reference: Digest | TagName) -> VerifiedManifest:
+    def _check_scope(self, request: ManifestRequest | BlobRequest) -> None:
+        digest = request.reference if isinstance(request, ManifestRequest) else request.digest
+        if self._reach is None or not self._config.repository_scope or isinstance(digest, TagName):
+            return
+        if not self._reach.reaches(request.registry, request.repository, digest):
+            raise OutOfScopeError(f"{request.registry}/{request.repository}", digest)
+
+    def _note_reach(self, request: ManifestRequest | BlobRequest, digests: Sequence[Digest]) -> None:
+        if self._reach is not None:
+            self._reach.add(request.registry, request.repository, digests)
+
+    async def _manifest(self, reference: Digest | TagName) -> tuple[VerifiedManifest, str]:
+        """Return a manifest, and why it is this one."""
         if isinstance(reference, Digest):
-            return await self._manifests.get(reference)
+            manifest = await self._manifests.get(reference)
+            return manifest, _BY_DIGEST[manifest.outcome]
         try:
             return await self._manifest_of_tag(reference)
         except SpegelGossipError:
             self._tags.answered(reference, None)
             raise
 
-    async def _manifest_of_tag(self, name: TagName) -> VerifiedManifest:
+    async def _manifest_of_tag(self, name: TagName) -> tuple[VerifiedManifest, str]:
         """Return the manifest of the newest acceptable observation that can really be had."""
         policy = self._config.tag_policies.policy_of(name)
         failure: SpegelGossipError = TagLeftToUpstreamError(name)
         if policy.is_never:
+            metrics.TAGS_REFUSED.labels(policy.kind).inc()
             raise failure
         now = self._wall_clock()
         for observation in await self._tags.observations(name):
@@ -111,7 +140,10 @@ class Mirror:
                     failure = exc
                 else:
                     self._tags.answered(name, observation)
-                    return manifest
+                    age = f"seen {max(0.0, now - observation.observed_at):.0f} s ago"
+                    return manifest, f"tag by {policy}, {age if observation.observed_at else 'age unknown'}"
+        if isinstance(failure, TagLeftToUpstreamError):
+            metrics.TAGS_REFUSED.labels(policy.kind).inc()
         raise failure
 
     def _look_ahead(self, children: Sequence[Digest]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import trio
 
 from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.lookup import Lookup
+from spegel_gossip.lookup.reaching import Reacher
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
 from spegel_gossip.swim.address import Address
@@ -36,6 +38,15 @@ class CountingDatagrams(Datagrams):
         self.sent += 1
         if not self.is_blocked:
             super().send(kind, body, to=to, target=target)
+
+
+async def until_true(holds: Callable[[], bool]) -> None:
+    """Wait for what happens elsewhere."""
+    with trio.fail_after(10.0):
+        while True:
+            if holds():
+                return
+            await trio.sleep(0.01)
 
 
 @dataclass
@@ -81,7 +92,15 @@ class Nodes:
         self._stack = stack
         self._keyring = keyring
 
-    async def make(self, name: str, *, zone: str = "", boot: int = 1, state_dir: Path | None = None) -> Node:
+    async def make(
+        self,
+        name: str,
+        *,
+        zone: str = "",
+        boot: int = 1,
+        state_dir: Path | None = None,
+        reacher: Reacher | None = None,
+    ) -> Node:
         sockets = open_peer_sockets("127.0.0.1", 0)
         self._stack.callback(sockets.close)
         credentials = Credentials(name=name, boot=boot, cluster="test", keyring=self._keyring)
@@ -107,7 +126,10 @@ class Nodes:
             set_note=notes.__setitem__,
             may_advertise=lambda tag: tag not in hidden,
             rng=random.Random(name),
-            config=LookupConfig(spread_interval=0.05, state_dir=state_dir),
+            reacher=reacher,
+            config=LookupConfig(
+                spread_interval=0.05, state_dir=state_dir, advertises_reached_only=reacher is not None
+            ),
         )
         scope = trio.CancelScope()
         node = Node(record, lookup, datagrams, server, scope, stored, hidden, notes)

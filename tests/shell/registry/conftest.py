@@ -10,6 +10,7 @@ from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallabl
 
 from spegel_gossip.health import Health
 from spegel_gossip.oci.filters import ContentFilter
+from spegel_gossip.oci.reach import Reach
 from spegel_gossip.registry.app import create_app
 from spegel_gossip.registry.config import RegistryConfig
 from spegel_gossip.splice.pump import Pump
@@ -29,6 +30,11 @@ def filters() -> ContentFilter:
 @pytest.fixture
 def config() -> RegistryConfig:
     return RegistryConfig()
+
+
+@pytest.fixture
+def reach() -> Reach:
+    return Reach()
 
 
 @pytest.fixture
@@ -64,6 +70,7 @@ def app(
     health: Health,
     filters: ContentFilter,
     config: RegistryConfig,
+    reach: Reach,
     sends_blobs_itself: bool,
 ) -> ASGIFramework:
     registry = create_app(
@@ -73,6 +80,7 @@ def app(
         health=lambda: health,
         filters=filters,
         config=config,
+        reach=reach,
         wall_clock=lambda: NOW,
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 from spegel_gossip.directory.keys import pack_key
-from spegel_gossip.directory.purges import MAX_CLOCK_LEAD_MS, MAX_PURGES, PURGE_INTERVAL, Purges
+from spegel_gossip.directory.purges import MAX_CLOCK_LEAD_MS, MAX_PURGES, PURGE_INTERVAL, Purges, PurgeTelling
 from spegel_gossip.oci.reference import TagName
 
 NOW_MS = 1_700_000_000_000
@@ -49,7 +49,8 @@ def test_a_member_is_told_until_it_has_acknowledged() -> None:
     known = purges()
     known.add(TAG, NOW_MS, 0.0, NOW_MS)
     known.owe(["peer"], [TAG], 0.0, delay=0.0)
-    now, sent = 0.0, []
+    now = 0.0
+    sent: list[PurgeTelling] = []
     for _ in range(4):
         at = known.next_timer_at()
         assert at is not None
