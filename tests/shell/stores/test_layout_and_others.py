@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import stat
 import subprocess
 import sys
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 import trio
 
 from lab import images
+from lab.process import wait_until
 from shell.stores.conformance import content_of, read_all, root_of
 from shell.stores.layout_bench import LayoutBench, blob_path, open_new, put
 from spegel_gossip.content import BlobAdded, ContentNotFoundError, PartialStatus
@@ -73,6 +75,10 @@ async def test_a_file_that_is_not_what_its_name_says_is_never_held(bench: Layout
     assert await read_all(bench.store, digest) == b"right"
 
 
+def until_writable(path: Path) -> None:
+    wait_until(lambda: path.stat().st_mode & stat.S_IWUSR != 0, what=f"{path} to lose its seal", timeout=30.0)
+
+
 async def test_a_wrong_file_is_not_believed_later_for_being_read_only(
     bench: LayoutBench, nursery: trio.Nursery
 ) -> None:
@@ -81,6 +87,7 @@ async def test_a_wrong_file_is_not_believed_later_for_being_read_only(
     descriptor = os.open(blob_path(bench.root, digest), os.O_WRONLY | os.O_CREAT, 0o444)
     os.write(descriptor, b"rig")
     os.close(descriptor)
+    await trio.to_thread.run_sync(until_writable, blob_path(bench.root, digest))
     blob_path(bench.root, other).write_bytes(b"other")
     await bench.witness.until(lambda: other in bench.witness.blobs)
 
