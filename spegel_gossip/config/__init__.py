@@ -329,6 +329,7 @@ class NodeConfig(TransferSettings):
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other."""
+        TransferSettings.__post_init__(self)
         _check_key_choice(self)
         _check_discovery(self)
         _check_ports(self)

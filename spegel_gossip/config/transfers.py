@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
-from spegel_gossip.config import setting
+from spegel_gossip.config import setting, values
 from spegel_gossip.errors import ConfigError
 from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.transfer.config import TransferConfig
+from spegel_gossip.wire.tls import TlsFiles
 
 # Read from instances: with slots a class attribute is a descriptor, not the default.
 _TRANSFER = TransferConfig()
@@ -77,3 +79,55 @@ class TransferSettings:
             default_text="none: what was sent stays cached",
         ),
     )
+    peer_tls_cert: Path | None = field(
+        default=None,
+        metadata=setting.about(
+            "peer-tls-cert",
+            values.parse_path,
+            "FILE",
+            "This node's certificate (PEM), for TLS between the nodes. All three or none, on all nodes or "
+            "on none; read again when they change.",
+            default_text="none: signed requests, blob bytes in clear",
+        ),
+    )
+    peer_tls_key: Path | None = field(
+        default=None,
+        metadata=setting.about(
+            "peer-tls-key",
+            values.parse_path,
+            "FILE",
+            "The key of `--peer-tls-cert` (PEM).",
+            default_text="none",
+        ),
+    )
+    peer_tls_ca: Path | None = field(
+        default=None,
+        metadata=setting.about(
+            "peer-tls-ca",
+            values.parse_path,
+            "FILE",
+            "The authority whose certificates the other nodes must show (PEM).",
+            default_text="none",
+        ),
+    )
+
+    @property
+    def peer_tls(self) -> TlsFiles | None:
+        """The files of TLS between the nodes; None for none.
+
+        Raises:
+            ConfigError: some of the three were given, and not all.
+        """
+        files = (self.peer_tls_cert, self.peer_tls_key, self.peer_tls_ca)
+        if files == (None, None, None):
+            return None
+        certificate, key, authority = files
+        if certificate is None or key is None or authority is None:
+            raise ConfigError(
+                "--peer-tls-cert, --peer-tls-key and --peer-tls-ca belong together: give all three, or none"
+            )
+        return TlsFiles(certificate, key, authority)
+
+    def __post_init__(self) -> None:
+        """Refuse what does not belong together."""
+        _ = self.peer_tls

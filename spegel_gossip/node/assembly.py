@@ -46,6 +46,7 @@ from spegel_gossip.wire.datagrams import Datagrams
 from spegel_gossip.wire.keyring import load_keyring
 from spegel_gossip.wire.server import PeerServer
 from spegel_gossip.wire.sockets import PeerSockets, open_peer_sockets
+from spegel_gossip.wire.tls import PeerTls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class Parts:
     datagrams: Datagrams
     peer_server: PeerServer
     peer_client: PeerClient
+    peer_tls: PeerTls | None
     gossip: Gossip
     lookup: Lookup
     pump: Pump
@@ -102,9 +104,10 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         keyring=None if config.cluster_key_file is None else load_keyring(config.cluster_key_file),
         accepts_plaintext=config.plaintext,
     )
+    tls = None if config.peer_tls is None else PeerTls(config.peer_tls)
     datagrams = Datagrams(listeners.peers.udp, credentials)
-    peer_server = PeerServer(listeners.peers.tcp, credentials, clock=time.time)
-    peer_client = PeerClient(credentials, clock=time.time)
+    peer_server = PeerServer(listeners.peers.tcp, credentials, clock=time.time, tls=tls)
+    peer_client = PeerClient(credentials, clock=time.time, tls=tls)
     stack.callback(peer_client.close)
     pump = Pump(PumpConfig(drop_cache_above=config.drop_cache_above))
     stack.callback(pump.close)
@@ -165,6 +168,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         datagrams=datagrams,
         peer_server=peer_server,
         peer_client=peer_client,
+        peer_tls=tls,
         gossip=gossip,
         lookup=lookup,
         pump=pump,

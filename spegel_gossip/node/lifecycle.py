@@ -73,6 +73,8 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
     await nursery.start(admin.run)
     nursery.start_soon(run_lateness_probe)
     nursery.start_soon(parts.store.run, parts.lookup.on_content)
+    if parts.peer_tls is not None:
+        await nursery.start(parts.peer_tls.run)
     await nursery.start(parts.datagrams.run)
     await nursery.start(parts.peer_server.run)
     await nursery.start(parts.lookup.run)

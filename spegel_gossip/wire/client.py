@@ -23,6 +23,7 @@ from spegel_gossip.wire.pool import ConnectionPool
 from spegel_gossip.wire.question import Question, Signer, remember
 from spegel_gossip.wire.response import PeerAnswer, PeerResponse, read_body, read_response_head
 from spegel_gossip.wire.streams import send_all, without_delay
+from spegel_gossip.wire.tls import PeerTls
 
 CONNECT_TIMEOUT = 1.0
 """Seconds for each address of a member."""
@@ -43,11 +44,14 @@ class _StaleConnectionError(Exception):
 class PeerClient:
     """Asks other members; one for the process, so that connections are shared."""
 
-    def __init__(self, credentials: Credentials, *, clock: Callable[[], float]) -> None:
-        """Take the clock as unix seconds."""
+    def __init__(
+        self, credentials: Credentials, *, clock: Callable[[], float], tls: PeerTls | None = None
+    ) -> None:
+        """Take the clock as unix seconds, and what encrypts connections, if anything does."""
         self._sealer = BodySealer(credentials)
         self._signer = Signer(credentials, self._sealer, clock)
         self._pool = ConnectionPool()
+        self._tls = tls
         self._working: dict[str, Address] = {}
 
     async def call(
@@ -187,6 +191,8 @@ class PeerClient:
         for address in addresses:
             try:
                 sock = await _connect_to(address)
+                if self._tls is not None:
+                    sock = await self._tls.connect(sock)
             except OSError as exc:
                 failures.append(f"{address}: {exc.strerror or exc}")
                 continue

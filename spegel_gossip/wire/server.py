@@ -24,6 +24,7 @@ from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 from spegel_gossip.wire.quiet import QuietLog
 from spegel_gossip.wire.response import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from spegel_gossip.wire.streams import GONE, address_of, close_gently, without_delay
+from spegel_gossip.wire.tls import PeerTls
 from spegel_gossip.wire.verify import RequestRefusedError, RequestVerifier
 
 log = structlog.get_logger(__name__)
@@ -57,11 +58,24 @@ class PeerServer:
     """The one owner of the TCP listener."""
 
     def __init__(
-        self, listener: socket.socket, credentials: Credentials, *, clock: Callable[[], float]
+        self,
+        listener: socket.socket,
+        credentials: Credentials,
+        *,
+        clock: Callable[[], float],
+        tls: PeerTls | None = None,
     ) -> None:
-        """Take a listening socket, and the clock as unix seconds; whoever opened the socket closes it."""
+        """Take a listening socket; whoever opened it closes it.
+
+        Args:
+            listener: listening
+            credentials: this node's
+            clock: unix seconds
+            tls: encrypts every connection; None for none
+        """
         self._listener = trio.socket.from_stdlib_socket(listener)
         self._credentials = credentials
+        self._tls = tls
         self._verifier = RequestVerifier(credentials, clock)
         self._sealer = BodySealer(credentials)
         self._routes: dict[str, PeerHandler] = {}
@@ -124,6 +138,8 @@ class PeerServer:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         try:
             without_delay(sock)
+            if self._tls is not None:
+                sock = await self._tls.accept(sock)
             idle_timeout = STRANGER_TIMEOUT
             while await self._serve_request(connection, sock, address, idle_timeout):
                 connection.start_next_cycle()

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from spegel_gossip.config import NodeConfig
 from spegel_gossip.config.transfers import parse_count, parse_size
 from spegel_gossip.errors import ConfigError
 
@@ -31,3 +34,16 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 def test_what_is_no_count_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_count(text)
+
+
+FILES = {"peer_tls_cert": Path("/cert"), "peer_tls_key": Path("/key"), "peer_tls_ca": Path("/ca")}
+
+
+@pytest.mark.parametrize("missing", sorted(FILES))
+def test_tls_between_nodes_takes_all_its_files_or_none(missing: str) -> None:
+    given = {name: path for name, path in FILES.items() if name != missing}
+
+    with pytest.raises(ConfigError, match="belong together"):
+        NodeConfig(plaintext=True, **given)
+    assert NodeConfig(plaintext=True).peer_tls is None
+    assert NodeConfig(plaintext=True, **FILES).peer_tls is not None

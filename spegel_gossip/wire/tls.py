@@ -1,0 +1,196 @@
+"""TLS between peers, where blob bytes must not travel in clear.
+
+Linux can do TLS in the kernel, Python cannot ask for it. So each connection gets a
+socket pair, and two tasks carry bytes between its far end and the TLS stream: whoever
+uses the near end (h11, sendfile, splice) knows nothing of it. The price is a copy
+through Python and the encryption itself; `benchmarks/tls.py` says how much.
+
+Both sides show a certificate of the same authority. Names in certificates are not
+looked at: who a member is, is proved by the cluster key, in every request.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+from spegel_gossip.errors import ConfigError
+
+log = structlog.get_logger(__name__)
+
+HANDSHAKE_TIMEOUT: Final = 2.0
+"""Seconds for both sides to agree: two round trips, and a signature on a busy node."""
+
+LOOK_INTERVAL: Final = 10.0
+"""Seconds between two looks at the files; a renewed certificate has days to be noticed."""
+
+CHUNK: Final = 256 << 10
+"""Bytes carried at once: sixteen TLS records, and a fair turn on the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: this node's certificate and its key, and the authority of all nodes' certificates."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+    def fingerprint(self) -> tuple[tuple[int, int, int], ...]:
+        """Return what changes when one of them does.
+
+        Raises:
+            OSError: one is not there.
+        """
+        stats = [path.stat() for path in (self.certificate, self.key, self.authority)]
+        return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in stats)
+
+
+class PeerTls:
+    """Certificates in use, and the tasks that carry bytes; one for the process."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files.
+
+        Raises:
+            ConfigError: one cannot be read, or they do not fit together.
+        """
+        self._files = files
+        self._server, self._client = _contexts(files)
+        self._read = files.fingerprint()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry bytes, and read the files again when they change, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                task_status.started()
+                await self._reload()
+            finally:
+                self._nursery = None
+
+    async def accept(self, sock: trio.socket.SocketType) -> trio.socket.SocketType:
+        """Return the plain end of a connection that somebody made to us; `sock` is ours from now on.
+
+        Raises:
+            OSError: they could not agree, or not in time; `sock` is closed.
+        """
+        return await self._open(sock, self._server, server_side=True)
+
+    async def connect(self, sock: trio.socket.SocketType) -> trio.socket.SocketType:
+        """Return the plain end of a connection that we made; `sock` is ours from now on.
+
+        Raises:
+            OSError: they could not agree, or not in time; `sock` is closed.
+        """
+        return await self._open(sock, self._client, server_side=False)
+
+    async def _open(
+        self, sock: trio.socket.SocketType, context: ssl.SSLContext, *, server_side: bool
+    ) -> trio.socket.SocketType:
+        if self._nursery is None:
+            sock.close()
+            raise OSError("the node is stopping")
+        stream = trio.SSLStream(
+            trio.SocketStream(sock),
+            context,
+            server_side=server_side,
+            https_compatible=True,
+        )
+        agreed = False
+        try:
+            with trio.move_on_after(HANDSHAKE_TIMEOUT):
+                await stream.do_handshake()
+                agreed = True
+        except trio.BrokenResourceError as exc:
+            raise OSError(f"no TLS: {exc.__cause__ or exc}") from exc
+        finally:
+            if not agreed:
+                sock.close()
+        if not agreed:
+            raise TimeoutError(f"no TLS within {HANDSHAKE_TIMEOUT:g} s")
+        near, far = trio.socket.socketpair()
+        self._nursery.start_soon(_carry, stream, trio.SocketStream(far))
+        return near
+
+    async def _reload(self) -> None:
+        problem = ""
+        while True:
+            await trio.sleep(LOOK_INTERVAL)
+            try:
+                found = self._files.fingerprint()
+                if found == self._read:
+                    continue
+                self._server, self._client = await trio.to_thread.run_sync(_contexts, self._files)
+            except (ConfigError, OSError) as exc:
+                if str(exc) != problem:
+                    log.warning("the TLS files were not read again, those in use stay", problem=str(exc))
+                problem = str(exc)
+            else:
+                problem = ""
+                self._read = found
+                log.info("the TLS files changed; new connections use them")
+
+
+async def _carry(stream: trio.SSLStream[trio.SocketStream], far: trio.SocketStream) -> None:
+    """Carry bytes both ways until both have ended, or one is broken."""
+
+    async def end_peer() -> None:
+        # A FIN without TLS's own farewell: lengths are in the heads, so nothing can be cut unseen.
+        await stream.transport_stream.send_eof()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_copy, stream, far, far.send_eof, nursery.cancel_scope)
+            nursery.start_soon(_copy, far, stream, end_peer, nursery.cancel_scope)
+    finally:
+        far.socket.close()
+        stream.transport_stream.socket.close()
+
+
+async def _copy(
+    source: trio.abc.ReceiveStream,
+    sink: trio.abc.SendStream,
+    end: Callable[[], Awaitable[None]],
+    both: trio.CancelScope,
+) -> None:
+    try:
+        while data := await source.receive_some(CHUNK):
+            await sink.send_all(data)
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await end()
+    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+        both.cancel()
+
+
+def _contexts(files: TlsFiles) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the contexts of a server and of a client."""
+    contexts = []
+    for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_cert_chain(files.certificate, files.key)
+        except (OSError, ssl.SSLError) as exc:
+            raise ConfigError(
+                f"--peer-tls-cert {files.certificate} and --peer-tls-key {files.key} cannot be used ({exc}): "
+                "give a PEM certificate and the key that belongs to it"
+            ) from exc
+        try:
+            context.load_verify_locations(files.authority)
+        except (OSError, ssl.SSLError) as exc:
+            raise ConfigError(
+                f"--peer-tls-ca {files.authority} cannot be used ({exc}): give the authority's PEM file"
+            ) from exc
+        contexts.append(context)
+    return contexts[0], contexts[1]
