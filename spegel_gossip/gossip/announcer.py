@@ -13,8 +13,12 @@ from spegel_gossip.swim.events import (
     MemberDied,
     MemberJoined,
     MemberLeft,
+    MemberRefuted,
     MembershipEvent,
+    MemberSuspected,
+    MemberUpdated,
     NameConflicted,
+    NoteReceived,
     UdpBlocked,
 )
 
@@ -69,8 +73,12 @@ class Announcer:
                 )
             case BootRaised(boot):
                 log.warning("the clock went back since this node last ran; its boot was raised", boot=boot)
-            case _:
-                log.debug("membership", event_kind=type(event).__name__)
+            case NoteReceived():
+                pass  # every second one, and nothing about the membership
+            case MemberSuspected(member, accuser):
+                log.debug("member suspected", name=member.name, accuser=accuser)
+            case MemberUpdated(member) | MemberRefuted(member):
+                log.debug("member changed", name=member.name, change=type(event).__name__)
 
     def tell_failure(self, peer: str, addresses: Sequence[Address], reason: str) -> None:
         """Log that a push-pull failed; while a seed is down that is every few seconds."""

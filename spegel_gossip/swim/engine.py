@@ -129,11 +129,12 @@ class Swim:
         Raises:
             DecodeError: it is malformed; what stood before the fault was taken in.
         """
-        if sender_name == self._view.name:
-            return
         self.counters.datagrams_received += 1
         try:
-            self._receiver.receive(data, sender, sender_name, now)
+            if sender_name == self._view.name:
+                self._receiver.receive_from_namesake(data)
+            else:
+                self._receiver.receive(data, sender, sender_name, now)
         except DecodeError:
             self.counters.datagrams_malformed += 1
             raise

@@ -30,7 +30,7 @@ from spegel_gossip.swim.local_health import LocalHealth
 from spegel_gossip.swim.member import Member, MemberRecord, MemberState
 from spegel_gossip.swim.member_order import MemberOrder
 from spegel_gossip.swim.members import Entry, MemberTable
-from spegel_gossip.swim.outbox import Outbox
+from spegel_gossip.swim.outbox import Datagram, Outbox
 from spegel_gossip.swim.suspicion import Suspicions
 
 MAX_CONFLICTS = 16
@@ -220,7 +220,9 @@ class View:
         is_elsewhere = not set(claim.record.addresses) & set(mine.record.addresses)
         if is_foreign and is_elsewhere and claim.state in {MemberState.ALIVE, MemberState.SUSPECT}:
             # Departure 2: shown, never fought over. Once nobody lives there, it is ours.
-            self._report_conflict(NameConflict(claim.record.addresses[0], claim.record.boot))
+            self._report_conflict(claim.record)
+            address = claim.record.addresses[0]
+            self._outbox.send(Datagram(codec.encode_packed_claim(self.own.packed, 0.0), address, self.name))
             return
         incarnation = max(claim.incarnation, mine.incarnation) + 1
         boot = max(mine.record.boot, claim.record.boot + 1) if is_foreign else mine.record.boot
@@ -233,7 +235,20 @@ class View:
             self._outbox.tell(BootRaised(boot))
         self._speak(replace(mine, record=replace(mine.record, boot=boot), incarnation=incarnation), now)
 
-    def _report_conflict(self, conflict: NameConflict) -> None:
+    def hear_namesake(self, claim: Claim) -> None:
+        """Take in what somebody who bears our own name says of itself.
+
+        The older of two such processes hears of the newer from everybody; the newer
+        hears of the older from it alone, for everybody else takes the older's claim
+        for a former life of the newer.
+        """
+        mine = self.own.member.record
+        is_elsewhere = not set(claim.record.addresses) & set(mine.addresses)
+        if claim.name == mine.name and claim.record.boot != mine.boot and is_elsewhere:
+            self._report_conflict(claim.record)
+
+    def _report_conflict(self, record: MemberRecord) -> None:
+        conflict = NameConflict(record.addresses[0], record.boot)
         if conflict in self._conflicts or len(self._conflicts) >= MAX_CONFLICTS:
             return
         self._conflicts[conflict] = None

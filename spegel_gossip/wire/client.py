@@ -126,10 +126,13 @@ class PeerClient:
         return PeerAnswer(response.status, response.headers, data, sender)
 
     async def _exchange(self, question: Question) -> PeerResponse:
+        was_signed = self._signer.signs(question)
         response = await self._attempt(question)
         if response.status == 401:
             response.close(drained=False)
-            if self._signer.learn_clock(question, response) or self._signer.learn_mode(question):
+            if self._signer.learn_clock(question, response) or self._signer.learn_mode(
+                question, was_signed=was_signed
+            ):
                 response = await self._attempt(question)
         if response.status in _REFUSALS:
             response.close(drained=False)

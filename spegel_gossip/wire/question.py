@@ -79,12 +79,17 @@ class Signer:
             )
         return nonce, *_render(question, headers, body)
 
-    def learn_mode(self, question: Question) -> bool:
+    def signs(self, question: Question) -> bool:
+        """Return whether a request is signed, as we know its recipient now."""
+        return self._credentials.seals_for(question.peer)
+
+    def learn_mode(self, question: Question, *, was_signed: bool) -> bool:
         """Speak to a peer that refused us the other way from now on; False if there is only one way."""
         mine = self._credentials
         if mine.keyring is None or not mine.accepts_plaintext:
             return False
-        mine.heard(question.peer, sealed=not mine.seals_for(question.peer))
+        # What it said meanwhile may have taught us already, so the refused way counts.
+        mine.heard(question.peer, sealed=not was_signed)
         return True
 
     def learn_clock(self, question: Question, response: PeerResponse) -> bool:

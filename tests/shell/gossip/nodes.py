@@ -45,6 +45,7 @@ class Node:
     gossip: Gossip
     memory: MemberMemory
     client: PeerClient
+    credentials: Credentials
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
     events: list[MembershipEvent] = field(default_factory=list)
@@ -105,6 +106,7 @@ class Nodes:
         seeds: Sequence[Address] = (),
         *,
         keyring: Keyring | None = KEYRING,
+        accepts_plaintext: bool = False,
         cluster: str = "test",
         port: int = 0,
         config: SwimConfig = FAST,
@@ -118,6 +120,7 @@ class Nodes:
             name: its name
             seeds: where it looks for the others
             keyring: None for plaintext
+            accepts_plaintext: whether it understands both
             cluster: the cluster's name
             port: 0 for any
             config: the protocol's numbers
@@ -132,7 +135,7 @@ class Nodes:
         memory = MemberMemory(state_dir)
         address = Address("127.0.0.1", sockets.port)
         record = MemberRecord(name, memory.next_boot(time.time()), (address,))
-        credentials = Credentials(name, record.boot, cluster, keyring)
+        credentials = Credentials(name, record.boot, cluster, keyring, accepts_plaintext)
         datagrams = Datagrams(sockets.udp, credentials)
         server = PeerServer(sockets.tcp, credentials, clock=time.time)
         client = PeerClient(credentials, clock=time.time)
@@ -153,7 +156,7 @@ class Nodes:
             find_seeds=find_seeds,
             on_event=lambda event: told[0](event),
         )
-        node = Node(name, address, gossip, memory, client)
+        node = Node(name, address, gossip, memory, client, credentials)
         told.append(node.tell)
 
         async def run(*, task_status: trio.TaskStatus[None]) -> None:

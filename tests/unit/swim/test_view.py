@@ -23,6 +23,7 @@ from spegel_gossip.testing.swim_values import BOOT, address_of, make_claim, make
 
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
 OTHERS = ("n1", "n2", "n3", "n4", "n5", "n6")
+ELSEWHERE = Address("10.8.8.8", 7)
 HOUR = 3600.0
 
 
@@ -210,6 +211,21 @@ def test_another_process_under_our_name_is_shown_and_not_fought_over(state: Memb
     solo.hear("n1", replace(claim, state=LEFT))
     assert solo.engine.own.incarnation == BOOT + 10
     assert solo.engine.own.record.boot == BOOT + 10
+
+
+def test_two_processes_under_one_name_both_come_to_know_of_it() -> None:
+    older, newer = (
+        SoloEngine("n1"),
+        SoloEngine("n1", record=make_record("n0", boot=BOOT + 9, address=ELSEWHERE)),
+    )
+    newer.hear("n1", make_claim("n0"))
+    assert newer.engine.conflicts == ()  # as far as it knows, that was its own former life
+    older.hear("n1", make_claim("n0", incarnation=BOOT + 9, record=newer.engine.own.record))
+    (told,) = [one for one in older.datagrams if one.target == "n0"]
+    assert told.to == ELSEWHERE
+    newer.engine.receive_datagram(told.data, address_of("n0"), "n0", newer.now)
+    newer.drain()
+    assert newer.events == [NameConflicted("n0", address_of("n0"), BOOT)]
 
 
 def test_conflicts_are_bounded() -> None:

@@ -137,3 +137,30 @@ def test_every_part_of_the_clear_header_is_authenticated() -> None:
         mutated = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         with pytest.raises(EnvelopeError):
             envelope("b", OLD).open_untrusted(mutated)
+
+
+def both(name: str) -> Envelope:
+    return Envelope(Credentials(name, 7, "test", Keyring((OLD,)), accepts_plaintext=True))
+
+
+def test_on_the_way_to_sealed_both_ways_are_understood_and_each_peer_is_spoken_to_as_it_speaks() -> None:
+    plain, sealed, between = envelope("plain"), envelope("sealed", OLD), both("between")
+    for peer in (plain, sealed):
+        between.open_untrusted(peer.seal(DatagramKind.GOSSIP, b"hello", target="between"))
+    assert plain.open_untrusted(between.seal(DatagramKind.GOSSIP, b"x", target="plain")).body == b"x"
+    assert sealed.open_untrusted(between.seal(DatagramKind.GOSSIP, b"x", target="sealed")).body == b"x"
+
+
+def test_a_peer_that_returns_in_clear_is_spoken_to_in_clear_again() -> None:
+    between = both("between")
+    between.open_untrusted(envelope("a", OLD).seal(DatagramKind.GOSSIP, b"x", target="between"))
+    plain = envelope("a")
+    between.open_untrusted(plain.seal(DatagramKind.GOSSIP, b"x", target="between"))
+    assert plain.open_untrusted(between.seal(DatagramKind.GOSSIP, b"x", target="a")).body == b"x"
+
+
+def test_on_the_way_to_sealed_a_replay_is_still_one() -> None:
+    data = envelope("a", OLD).seal(DatagramKind.GOSSIP, b"x", target="between")
+    between = both("between")
+    between.open_untrusted(data)
+    assert reason(between, data) == "replay"
