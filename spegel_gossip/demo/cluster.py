@@ -52,17 +52,17 @@ class Cluster:
     """Starts and ends every process; blocks for a moment only, but for `end`."""
 
     def __init__(self, folder: Path, places: Sequence[Place]) -> None:
-        """Take where files go, and one place for the registry and one for each node there will be.
+        """Take where files go, and one place for each node there will be, and a last for the registry.
 
         Raises:
             DemoError: the folder's path is too long for the nodes' sockets.
         """
         self.folder = folder
         self._key = folder / "key"
-        self.upstream = places[0]
+        self.upstream = places[-1]
         self.nodes = {
             f"node-{number}": DemoNode(f"node-{number}", place, folder / f"node-{number}")
-            for number, place in enumerate(places[1:], start=1)
+            for number, place in enumerate(places[:-1], start=1)
         }
         longest = max(len(str(node.folder / "admin.sock")) for node in self.nodes.values())
         if longest > MAX_SOCKET_PATH:

@@ -12,6 +12,10 @@ REGISTRY = "registry"
 """What the upstream registry is called wherever a source is named."""
 
 
+PEERS = "peers"
+"""Nodes that the mirror did not name: a manifest may come from its memory of several."""
+
+
 class StepState(Enum):
     """How far a step of the story is."""
 

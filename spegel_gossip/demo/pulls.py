@@ -7,7 +7,7 @@ from typing import Any
 
 from spegel_gossip.demo.cluster import Cluster
 from spegel_gossip.demo.errors import DemoError
-from spegel_gossip.demo.picture import REGISTRY, NodePicture
+from spegel_gossip.demo.picture import PEERS, REGISTRY, NodePicture
 from spegel_gossip.oci.reference import TagName
 
 
@@ -39,8 +39,8 @@ class PullResult:
 
     @property
     def peers(self) -> list[str]:
-        """The nodes that sent any."""
-        return sorted(source for source in self.by_source if source != REGISTRY)
+        """The nodes that sent any, by name."""
+        return sorted(source for source in self.by_source if source not in {REGISTRY, PEERS})
 
 
 async def pull(cluster: Cluster, name: str, image: TagName, shown: NodePicture) -> PullResult:
@@ -50,19 +50,22 @@ async def pull(cluster: Cluster, name: str, image: TagName, shown: NodePicture) 
         PullFailedError: it cannot be had.
     """
     result = PullResult(name)
+    mirror = str(cluster.nodes[name].place.registry)
     shown.is_pulling = True
     try:
         async for event in cluster.pull(name, image):
-            _apply(event, image.registry, shown, result)
+            _apply(event, shown, result, registry=image.registry, mirror=mirror)
     finally:
         shown.is_pulling = False
     return result
 
 
-def _apply(event: dict[str, Any], registry: str, shown: NodePicture, result: PullResult) -> None:
+def _apply(
+    event: dict[str, Any], shown: NodePicture, result: PullResult, *, registry: str, mirror: str
+) -> None:
     match event["event"]:
         case "move":
-            source = REGISTRY if event["source"] == registry else event["source"]
+            source = {registry: REGISTRY, mirror: PEERS}.get(event["source"], event["source"])
             result.by_source[source] = result.by_source.get(source, 0) + event["bytes"]
             blob = shown.blob(event["digest"])
             blob.here += event["bytes"]

@@ -62,23 +62,29 @@ async def run_demo(config: DemoConfig, console: Console) -> None:
         ClaimError: a claim did not hold; the logs are left.
         DemoError: this machine cannot give it.
     """
-    if console.is_terminal:
-        console.print(
-            Text("A cluster of real processes is about to start on this machine's loopback.", "dim")
-        )
-    else:
+    if not console.is_terminal:
         # Lines for a program or a log are never folded.
         console = Console(width=_WIDE, color_system=None, highlight=False, soft_wrap=True)
     with _folder(config) as folder:
         cluster = Cluster(folder, find_places(config.nodes + 2))
         try:
-            await _tell(config, console, cluster)
-            if config.keep:
-                await _keep_up(console, cluster)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_end_with_the_terminal)
+                await _tell(config, console, cluster)
+                if config.keep:
+                    await _keep_up(console, cluster)
+                nursery.cancel_scope.cancel()
         finally:
             # Short, and nothing may be left running, whatever it is that ends us.
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(cluster.end)
+
+
+async def _end_with_the_terminal() -> None:
+    """End in order, as by SIGTERM, when the window is closed."""
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        await anext(signals)
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def _tell(config: DemoConfig, console: Console, cluster: Cluster) -> None:
@@ -108,22 +114,25 @@ async def _tell(config: DemoConfig, console: Console, cluster: Cluster) -> None:
 
 
 async def _keep_up(console: Console, cluster: Cluster) -> None:
-    program = Path(sys.argv[0]).name if shutil.which(Path(sys.argv[0]).name) else sys.argv[0]
     node, *_, last = cluster.living()
     image = f"{cluster.upstream.registry}/{REPOSITORY}:{TAG}"
+    where = Path(sys.argv[0]).resolve().parent
     console.print(
         f"""
 The cluster is up until Ctrl-C, without its registry. Its page: http://{node.place.status}/
 
-  {program} members --state-dir {node.folder}
-  {program} ring --state-dir {node.folder} --key {image}
-  {program} holders --state-dir {node.folder} {image}
-  {program} pull {image} --mirror {node.mirror} --layout {cluster.folder / "mine"}
-  kill -9 {last.process.pid if last.process else ""}    # {last.name}; then look at the members again
+Things to try, in another terminal:
 
-Logs and layouts are in {cluster.folder}.""",
+  cd {cluster.folder}
+  PATH={where}:$PATH
+  spegel-gossip members --state-dir {node.name}
+  spegel-gossip holders --state-dir {node.name} {image}
+  spegel-gossip pull {image} --mirror {node.mirror} --layout mine
+  kill -9 {last.process.pid if last.process else ""}    # {last.name}; look at the members again, and again
+
+Every node has its log and its layout there; Ctrl-C here removes it all.""",
         soft_wrap=True,
-        highlight=False,
+        markup=False,
     )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         await anext(signals)

@@ -29,7 +29,8 @@ class Screen:
         """Draw until cancelled, and take the view away: the summary follows."""
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while True:
-                live.update(draw(self._picture, trio.current_time(), self._rates), refresh=True)
+                view = draw(self._picture, trio.current_time(), self._rates, self._console.width)
+                live.update(view, refresh=True)
                 await trio.sleep(FRAME_INTERVAL)
 
     def announce(self, step: Step) -> None:
@@ -43,18 +44,25 @@ class Screen:
 
 
 async def run_photographer(picture: Picture, path: Path) -> None:
-    """Keep the view of the moment when most nodes were pulling as an SVG, until cancelled."""
+    """Keep the view as an SVG, of the moment when most nodes received from most others, until cancelled."""
     rates = Rates()
     best = 0
     while True:
-        view = draw(picture, trio.current_time(), rates)
-        pulling = sum(
-            node.is_pulling and any(blob.here and not blob.is_whole for blob in node.blobs.values())
-            for node in picture.nodes.values()
-        )
-        if pulling > best:
-            best = pulling
+        view = draw(picture, trio.current_time(), rates, VIEW_WIDTH)
+        colours = _sources_arriving(picture)
+        # The last of the best: at the beginning of a pull there is little to see.
+        if len(colours) >= max(best, 1):
+            best = len(colours)
             console = Console(record=True, width=VIEW_WIDTH, file=io.StringIO(), force_terminal=True)
             console.print(view)
             await trio.Path(path).write_text(console.export_svg(title="scripts/demo"))
         await trio.sleep(FRAME_INTERVAL)
+
+
+def _sources_arriving(picture: Picture) -> set[tuple[str, str]]:
+    return {
+        (node.name, blob.main_source)
+        for node in picture.nodes.values()
+        for blob in node.blobs.values()
+        if node.is_pulling and blob.here and not blob.is_whole
+    }

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from spegel_gossip.demo.picture import REGISTRY
 from spegel_gossip.demo.pulls import PullResult
 from spegel_gossip.demo.story import Outcome
 
@@ -26,7 +27,7 @@ def print_summary(console: Console, outcome: Outcome, seconds: float, *, claims:
             _mb(result.from_peers),
             f"{result.first_byte * 1000:.0f} ms",
             f"{result.seconds:.2f} s",
-            ", ".join(sorted(result.by_source)),
+            ", ".join([REGISTRY] * bool(result.from_registry) + result.peers),
         )
     console.print()
     console.print(table)

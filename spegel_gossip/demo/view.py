@@ -7,6 +7,8 @@ has that of whoever sent most of it. A row of one node's colour elsewhere is its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -19,16 +21,28 @@ from spegel_gossip.oci.descriptor import Descriptor
 COLOURS = ("cyan", "green", "magenta", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 REGISTRY_COLOUR = "yellow"
 
-LAYERS_WIDTH = 24
-"""Columns for all layers of one node, shared out by their sizes."""
-
-RING_WIDTH = 10
 TOTAL_WIDTH = 46
 
 MAX_CLAIMS = 3
 """Claims of the step being told that are shown at a time."""
 
 VIEW_WIDTH = 98
+"""Columns of the view where the terminal has them; 80 do."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Widths:
+    """Columns of what can be drawn wider or narrower."""
+
+    whole: int
+    ring: int
+    layers: int
+    """For all layers of one node, shared out by their sizes."""
+
+    @classmethod
+    def within(cls, width: int) -> Self:
+        return cls(VIEW_WIDTH, ring=10, layers=24) if width >= VIEW_WIDTH else cls(width, ring=6, layers=16)
+
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -66,13 +80,14 @@ class Rates:
         return (here - begun) / (now - begun_at) if now > begun_at else 0.0
 
 
-def draw(picture: Picture, now: float, rates: Rates) -> RenderableType:
-    """Return the whole view as it is now."""
+def draw(picture: Picture, now: float, rates: Rates, width: int) -> RenderableType:
+    """Return the whole view as it is now, in `width` columns at most."""
+    widths = _Widths.within(width)
     return Panel(
         Group(
             draw_story(picture.steps, now),
             Text(),
-            _draw_nodes(picture, now, rates),
+            _draw_nodes(picture, now, rates, widths),
             Text(),
             _draw_totals(picture),
         ),
@@ -80,7 +95,7 @@ def draw(picture: Picture, now: float, rates: Rates) -> RenderableType:
         subtitle=f"[dim]{picture.seconds(now):.1f} s[/]",
         border_style="dim",
         padding=(0, 1),
-        width=VIEW_WIDTH,
+        width=widths.whole,
     )
 
 
@@ -105,15 +120,19 @@ def draw_story(steps: Sequence[Step], now: float, *, with_all_claims: bool = Fal
     return table
 
 
-def _draw_nodes(picture: Picture, now: float, rates: Rates) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    table.add_row(*(Text(name, "dim") for name in ("node", "seen as", "share of ring", "layers", "receives")))
+def _draw_nodes(picture: Picture, now: float, rates: Rates, widths: _Widths) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    for _ in range(5):
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_row(
+        *(Text(name, "dim") for name in ("node", "seen as", "of the ring", "layers by sender", "receives"))
+    )
     for node in picture.nodes.values():
         table.add_row(
             Text(node.name, f"bold {_colour(node.name)}"),
             _state(node, picture.living),
-            _ring(node),
-            _layers(node, picture),
+            _ring(node, widths.ring),
+            _layers(node, picture, widths.layers),
             _receives(node, rates.of(node, now)),
         )
     is_up = picture.registry_state == "serves"
@@ -124,7 +143,9 @@ def _draw_nodes(picture: Picture, now: float, rates: Rates) -> RenderableType:
             "green" if is_up else "red" if picture.registry_state == "stopped" else "dim",
         ),
         "",
-        _bar_of_layers([(1.0, REGISTRY_COLOUR) for _ in _layers_of(picture)], picture) if is_up else "",
+        _bar_of_layers([(1.0, REGISTRY_COLOUR) for _ in _layers_of(picture)], picture, widths.layers)
+        if is_up
+        else "",
         "",
     )
     return table
@@ -134,19 +155,19 @@ def _state(node: NodePicture, living: int) -> Text:
     if node.is_killed and node.state in {"alive", "starting"}:
         # The process is gone, and nobody has found out yet.
         return Text("killed…", "bold red")
-    by = f" by {node.seen_by}/{living}" if node.seen_by else ""
+    by = f" {node.seen_by}/{living}" if node.seen_by else ""
     return Text.assemble((node.state, _STATES.get(node.state, "")), (by, "dim"))
 
 
-def _ring(node: NodePicture) -> Text:
+def _ring(node: NodePicture, width: int) -> Text:
     # A full bar is half of the ring: with several nodes nobody has more.
     return Text.assemble(
-        (_bar(min(1.0, 2 * node.share), RING_WIDTH), _colour(node.name)),
+        (_bar(min(1.0, 2 * node.share), width), _colour(node.name)),
         (f" {node.share:3.0%}" if node.share else "    ", "dim"),
     )
 
 
-def _layers(node: NodePicture, picture: Picture) -> Text:
+def _layers(node: NodePicture, picture: Picture, width: int) -> Text:
     parts = []
     for layer in _layers_of(picture):
         blob = node.blobs.get(str(layer.digest), BlobPicture())
@@ -157,15 +178,15 @@ def _layers(node: NodePicture, picture: Picture) -> Text:
         parts.append(
             (fraction, "bright_black" if node.is_killed else colour if is_known else f"dim {colour}")
         )
-    return _bar_of_layers(parts, picture)
+    return _bar_of_layers(parts, picture, width)
 
 
-def _bar_of_layers(parts: Sequence[tuple[float, str]], picture: Picture) -> Text:
+def _bar_of_layers(parts: Sequence[tuple[float, str]], picture: Picture, columns: int) -> Text:
     text = Text()
     layers = _layers_of(picture)
     whole = sum(layer.size for layer in layers)
     for (fraction, style), layer in zip(parts, layers, strict=True):
-        width = max(1, round(LAYERS_WIDTH * layer.size / whole))
+        width = max(1, round(columns * layer.size / whole))
         text.append(_bar(fraction, width), style).append(" ")
     return text
 
@@ -175,9 +196,9 @@ def _receives(node: NodePicture, rate: float) -> Text:
         return Text()
     arriving = [blob for blob in node.blobs.values() if not blob.is_whole and blob.here]
     sources = sorted(dict.fromkeys(blob.main_source for blob in arriving))
-    text = Text(f"{rate / 1e6:4.0f} MB/s ")
-    if sources:
-        text.append("← ", "dim")
+    if not sources:
+        return Text("   asks…", "dim")
+    text = Text.assemble(f"{rate / 1e6:4.0f} MB/s ", ("← ", "dim"))
     for source in sources:
         text.append(f"{source} ", _colour(source))
     return text
