@@ -131,11 +131,12 @@ def test_a_crashed_node_returns_under_its_name_in_a_new_life(seed: int, after: f
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_half_the_cluster_restarts_at_once_and_all_are_found(seed: int) -> None:
-    cluster = settled(10, seed)
-    for number in range(5, 10):
+    # memberlist#311: 4,500 nodes whose new incarnations fought their own tombstones.
+    cluster = settled(40, seed)
+    for number in range(20, 40):
         cluster.stop(f"n{number}")
-    cluster.run_for(40.0)
-    for number in range(5, 10):
+    cluster.run_for(60.0)
+    for number in range(20, 40):
         cluster.restart(f"n{number}")
     assert cluster.settle() <= 10.0
 
@@ -226,3 +227,68 @@ def test_a_member_whose_sends_are_mostly_lost_takes_nobody_with_it(seed: int) ->
     cluster.network.drop_datagrams = lambda source, _target: source == "n5" and chance.random() < 0.8
     cluster.run_for(120.0)
     assert {member for _, _, member in cluster.events_of(MemberDied)} <= {"n5"}
+
+
+@pytest.mark.parametrize(("sick", "seed"), [(1, 0), (1, 1), (2, 2)])
+def test_one_or_two_sick_nodes_take_no_well_node_with_them(sick: int, seed: int) -> None:
+    # consul#1212: members that stall for longer than a suspicion lasts, and judge before they hear.
+    cluster = settled(20, seed)
+    ill = [f"n{number}" for number in range(5, 5 + sick)]
+    for _ in range(5):
+        for name in ill:
+            cluster.stall(name)
+        cluster.run_for(15.0)
+        for name in ill:
+            cluster.unstall(name)
+        cluster.run_for(0.5)
+    assert {member for _, _, member in cluster.events_of(MemberDied)} <= set(ill)
+
+
+@pytest.mark.parametrize(
+    ("config", "is_well"),
+    [
+        (SwimConfig(), True),
+        (
+            SwimConfig(
+                confirmations_wanted=0, max_local_health=1, has_buddy_system=False, distrusts_late_wakes=False
+            ),
+            False,
+        ),
+    ],
+    ids=["Lifeguard", "plain SWIM"],
+)
+def test_members_that_stall_all_at_once_bury_well_ones_without_lifeguard_only(
+    config: SwimConfig, is_well: bool
+) -> None:
+    # Lifeguard's interval experiment, one point of it; the grid is in benchmarks/membership.py.
+    cluster = settled(24, 1, config=config)
+    ill = [f"n{number}" for number in range(5, 11)]
+    for _ in range(6):
+        for name in ill:
+            cluster.stall(name)
+        cluster.run_for(16.0)
+        for name in ill:
+            cluster.unstall(name)
+        cluster.run_for(0.016)
+    buried = {member for _, _, member in cluster.events_of(MemberDied)}
+    assert (buried <= set(ill)) == is_well
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_link_that_comes_and_goes_one_way_does_not_make_members_flap(seed: int) -> None:
+    # Rapid (ATC'18), figure 9: every 20 s, what one member sends is lost for 20 s.
+    cluster = settled(16, seed)
+    cluster.network.drop = lambda source, _target: source == "n5" and int(cluster.now // 20) % 2 == 0
+    cluster.run_for(120.0)
+    assert {member for _, _, member in cluster.events_of(MemberDied)} <= {"n5"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_firewall_between_two_racks_that_knows_no_udp_kills_nobody(seed: int) -> None:
+    cluster = settled(6, seed)
+    lost = {"n4", "n5"}
+    cluster.network.drop_datagrams = lambda source, target: (source in lost) != (target in lost)
+    cluster.run_for(90.0)
+    # Streams still pass: TCP keeps them alive, and everybody says that UDP is blocked.
+    assert cluster.events_of(MemberDied) == []
+    assert {member for _, seen, member in cluster.events_of(UdpBlocked) if seen == "n0"} == lost

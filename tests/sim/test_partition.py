@@ -47,3 +47,50 @@ def test_a_one_way_link_does_not_make_members_flap(seed: int) -> None:
     cluster.network.drop = lambda source, target: source == "n9" and int(target[1:]) < 4
     cluster.run_for(120.0)
     assert cluster.events_of(MemberDied) == []
+
+
+def part_of(name: str, parts: int) -> int:
+    return int(name[1:]) % parts
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ten_parts_become_one_cluster_within_a_minute(seed: int) -> None:
+    cluster = SimCluster(30, seed=seed)
+    cluster.settle()
+    cluster.network.drop = lambda source, target: part_of(source, 10) != part_of(target, 10)
+    cluster.run_for(200.0)
+    assert len(cluster.alive_seen_by("n0")) == 3
+    cluster.network.drop = nothing_dropped
+    healed_at = cluster.now
+    assert cluster.settle(within=60.0) <= 60.0
+    assert cluster.events_of(MemberDied, since=healed_at) == []
+
+
+def test_a_node_that_was_alone_for_an_hour_is_taken_back() -> None:
+    cluster = SimCluster(4, seed=1)
+    cluster.settle()
+    cluster.network.drop = lambda source, target: "n3" in {source, target}
+    cluster.run_for(3600.0)
+    assert cluster.alive_seen_by("n3") == {"n3"}
+    cluster.network.drop = nothing_dropped
+    healed_at = cluster.now
+    assert cluster.settle(within=60.0) <= 60.0
+    assert cluster.events_of(MemberDied, since=healed_at) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_missed_a_death_does_not_bring_the_dead_back(seed: int) -> None:
+    # memberlist#312: those who forgot accepted the claim of one who had not heard.
+    cluster = SimCluster(10, seed=seed)
+    cluster.settle()
+    cluster.network.drop = lambda source, target: "n9" in {source, target}
+    cluster.stop("n3")
+    cluster.pause("n9")
+    cluster.run_for(120.0)
+    cluster.resume("n9")
+    cluster.network.drop = nothing_dropped
+    healed_at = cluster.now
+    cluster.settle(within=60.0)
+    cluster.run_for(60.0)
+    returned = [(seen, member) for _, seen, member in cluster.events_of(MemberJoined, since=healed_at)]
+    assert "n3" not in {member for _, member in returned}

@@ -284,3 +284,25 @@ def test_a_changed_record_is_told_at_a_higher_incarnation_and_keeps_the_boot() -
     ]
     with pytest.raises(ValueError, match="keeps its name"):
         solo.engine.change_record(make_record("n5"), solo.now)
+
+
+def test_ten_thousand_names_that_come_and_go_leave_bounded_tables() -> None:
+    # memberlist#253: members that had left were never forgotten, until nobody could join.
+    solo = SoloEngine("n1", config=SwimConfig(max_members=256))
+    for number in range(10_000):
+        name = f"x{number}"
+        solo.hear("n1", make_claim(name), make_claim(name, (DEAD, LEFT)[number % 2]))
+        assert len(solo.engine.members()) <= 256
+        assert solo.engine.queue_length <= 256
+    assert solo.engine.n == 2
+    assert len(solo.engine.push_pull_hashes(solo.now)) < 1024
+
+
+def test_a_day_after_the_last_of_many_left_nobody_is_remembered() -> None:
+    solo = SoloEngine("n1")
+    solo.hear("n1", *(make_claim(f"x{number}", LEFT) for number in range(100)))
+    solo.run_dry()
+    solo.now += 25 * HOUR
+    solo.engine.handle_timer(solo.now)
+    solo.drain()
+    assert {member.name for member in solo.engine.members()} <= {"n0", "n1"}
