@@ -19,4 +19,10 @@ for the simulation; each part stands alone below it:
     advertisement  what a holder must still tell whom
     outgoing       what the engine hands to its driver
     inquiry        whom an asker asks, and what it may conclude
+    fetch_messages what askers and owners send each other while a blob is fetched
+    fetch_codec    those messages as bytes
+    spread         one blob while it spreads
+    parents        from whom a receiver reads
+    leases         who fetches from upstream: the owner's rules
+    fetch_desk     these together, beside the engine
 """

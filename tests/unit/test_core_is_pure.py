@@ -8,7 +8,7 @@ import pytest
 import spegel_gossip
 
 ROOT = Path(spegel_gossip.__file__).parent
-CORE = ["oci", "swim", "ring", "directory", "health.py"]
+CORE = ["oci", "swim", "ring", "directory", "swarm", "health.py"]
 PORTS = ["content.py", "routing.py", "fetching.py"]
 IMPURE = {
     *("asyncio", "datetime", "logging", "os", "secrets", "select", "selectors"),

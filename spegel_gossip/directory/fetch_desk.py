@@ -1,0 +1,206 @@
+"""Fetch messages at one member, as owner and as asker, beside the directory whose keys they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from spegel_gossip.directory.engine import Directory
+from spegel_gossip.directory.fetch_codec import decode_fetch_untrusted, encode_fetch
+from spegel_gossip.directory.fetch_messages import (
+    MAX_FAILED_TOLD,
+    MAX_PROGRESS_ITEMS,
+    FetchAsk,
+    FetchTold,
+    Progress,
+    ProgressItem,
+)
+from spegel_gossip.directory.inquiry import view_of
+from spegel_gossip.directory.keys import PackedKey
+from spegel_gossip.directory.leases import Leases
+from spegel_gossip.directory.outgoing import Outgoing
+from spegel_gossip.directory.parents import Known
+from spegel_gossip.swim.names import name_hash
+
+PROGRESS_OWNERS: Final = 2
+"""Owners that hear how far a blob is: the one that decides, and the one that would after it."""
+
+MAX_TOLD_WAITING: Final = 4_096
+"""Answers that wait to be taken by whoever asked."""
+
+
+class FetchDesk:
+    """One member's part in the fetching of blobs."""
+
+    def __init__(self, directory: Directory, *, first_token: int, first_id: int) -> None:
+        """Begin with nothing.
+
+        Args:
+            directory: of this member
+            first_token: as for `Leases`
+            first_id: ids of questions and reports count up from here
+        """
+        self._directory = directory
+        self._now = 0.0
+        self._unix_ms = 0
+        self._next_id = first_id
+        self._outbox: list[Outgoing] = []
+        self._told: list[tuple[str, FetchTold]] = []
+        self.leases = Leases(self._known, directory.members, first_token)
+
+    def ask(
+        self,
+        key: PackedKey,
+        owner: str,
+        *,
+        id_: int | None,
+        offset: int,
+        total: int,
+        failed: Sequence[str],
+        stalled: Sequence[str],
+        must_decide: bool,
+        is_urgent: bool,
+        now: float,
+        unix_ms: int,
+    ) -> int:
+        """Ask an owner, this member perhaps, and return the id that the answer will carry.
+
+        Args:
+            key: the blob
+            owner: who is asked
+            id_: of the question that this one repeats
+            offset: bytes that are here
+            total: bytes in all; 0 if unknown
+            failed: sources that did not answer, or not with the blob
+            stalled: sources that sent nothing for too long
+            must_decide: whether the owners before this one are silent, or all young
+            is_urgent: whether the asker has waited as long as it can
+            now: for the leases
+            unix_ms: for the stamps
+        """
+        if id_ is None:
+            self._next_id += 1
+            id_ = self._next_id
+        ask = FetchAsk(
+            id_,
+            key,
+            view_of(self._directory.owners(key)),
+            offset,
+            total,
+            must_decide,
+            is_urgent,
+            tuple(name_hash(name) for name in failed[-MAX_FAILED_TOLD:]),
+            tuple(name_hash(name) for name in stalled[-MAX_FAILED_TOLD:]),
+        )
+        if owner == self._directory.name:
+            self._tell_self(self._answer(ask, owner, now, unix_ms))
+        else:
+            self._outbox.append(Outgoing(owner, id_, encode_fetch(ask), by_stream=False))
+        return id_
+
+    def report(
+        self, items: Sequence[ProgressItem], *, byteless: int, is_growing: bool, now: float, unix_ms: int
+    ) -> None:
+        """Tell the owners of each ingest how far it is."""
+        by_owner: dict[str, list[ProgressItem]] = {}
+        for item in items:
+            for owner in self._directory.live_owners(item.key)[:PROGRESS_OWNERS]:
+                by_owner.setdefault(owner, []).append(item)
+        for owner, theirs in by_owner.items():
+            for start in range(0, len(theirs), MAX_PROGRESS_ITEMS):
+                self._next_id += 1
+                some = tuple(theirs[start : start + MAX_PROGRESS_ITEMS])
+                message = Progress(self._next_id, byteless, is_growing, some)
+                if owner == self._directory.name:
+                    self._set_time(now, unix_ms)
+                    self.leases.progress(owner, message, now, unix_ms)
+                else:
+                    body = encode_fetch(message)
+                    self._outbox.append(Outgoing(owner, message.id, body, by_stream=False))
+        self._drain()
+
+    def receive(self, data: bytes, sender: str, now: float, unix_ms: int) -> bytes | None:
+        """Take in a fetch message of a member; return the answer for it, if it wants one.
+
+        Raises:
+            DecodeError: for every malformed input, and nothing else.
+        """
+        message = decode_fetch_untrusted(data)
+        self._set_time(now, unix_ms)
+        reply = None
+        match message:
+            case FetchAsk():
+                if sender in self._directory.members:
+                    reply = encode_fetch(self._answer(message, sender, now, unix_ms))
+            case FetchTold():
+                if len(self._told) < MAX_TOLD_WAITING:
+                    self._told.append((sender, message))
+            case Progress():
+                if sender in self._directory.members:
+                    self.leases.progress(sender, message, now, unix_ms)
+        self._drain()
+        return reply
+
+    def member_gone(self, name: str, now: float, unix_ms: int) -> None:
+        """Take in that a member is dead or left."""
+        self._set_time(now, unix_ms)
+        self.leases.member_gone(name, now)
+        self._drain()
+
+    def next_timer_at(self) -> float | None:
+        """Return when `handle_timer` is due."""
+        return self.leases.next_timer_at()
+
+    def handle_timer(self, now: float, unix_ms: int) -> None:
+        """Do all that was due by `now`."""
+        self._set_time(now, unix_ms)
+        self.leases.handle_timer(now)
+        self._drain()
+
+    def messages_to_send(self) -> list[Outgoing]:
+        """Drain what is to be sent, in order."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def answers_received(self) -> list[tuple[str, FetchTold]]:
+        """Drain the answers to this member's questions, with the owner of each."""
+        told, self._told = self._told, []
+        return told
+
+    def name_of(self, hashed: int) -> str | None:
+        """Return the live member whose name has this hash."""
+        return self._directory.name_of(hashed)
+
+    def _answer(self, ask: FetchAsk, asker: str, now: float, unix_ms: int) -> FetchTold:
+        self._set_time(now, unix_ms)
+        return self.leases.ask(asker, ask, self._names(ask.failed), self._names(ask.stalled), now, unix_ms)
+
+    def _known(self, key: PackedKey, asker: str) -> Known:
+        directory = self._directory
+        answer = directory.ask_self(key, self._now, self._unix_ms)
+        holders = self._names(answer.holders)
+        if directory.has_advertised(key):
+            holders = (directory.name, *holders)
+        return Known(
+            holders=tuple(name for name in holders if name != asker),
+            size=answer.size,
+            is_young=answer.is_young,
+            is_first=directory.live_owners(key)[:1] == (directory.name,),
+        )
+
+    def _names(self, hashes: Sequence[int]) -> tuple[str, ...]:
+        names = (self._directory.name_of(one) for one in hashes)
+        return tuple(name for name in names if name is not None)
+
+    def _tell_self(self, told: FetchTold) -> None:
+        self._told.append((self._directory.name, told))
+
+    def _drain(self) -> None:
+        for asker, told in self.leases.told():
+            if asker == self._directory.name:
+                self._tell_self(told)
+            else:
+                self._outbox.append(Outgoing(asker, told.id, encode_fetch(told), by_stream=False))
+
+    def _set_time(self, now: float, unix_ms: int) -> None:
+        self._now, self._unix_ms = now, unix_ms

@@ -1,0 +1,409 @@
+"""Who fetches a blob from upstream, and who reads it from whom: the owner's rules.
+
+A cold blob is fetched once. The first node that asks gets the lease, all others are told
+whose growing copy to read, so that the cluster is a tree that begins at the registry. An
+owner never sends anybody upstream while bytes of the blob are to be had: it says to wait,
+keeps the question, and answers it the moment it can. A lease is kept by progress, not by
+its holder's being alive.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from spegel_gossip.directory.fetch_messages import (
+    MAX_SOURCES_TOLD,
+    FetchAsk,
+    FetchTold,
+    Progress,
+    ProgressItem,
+    ProgressState,
+    Verdict,
+)
+from spegel_gossip.directory.keys import PackedKey
+from spegel_gossip.directory.parents import Candidate, Known, choose_source
+from spegel_gossip.directory.spread import MAX_RECEIVERS, Lease, Receiver, Spread
+from spegel_gossip.swim.names import name_hash
+
+MAX_LEASES: Final = 3
+"""Leases of one blob at the same time."""
+
+BYTELESS_PAUSE: Final = 60.0
+"""Seconds for which a node that lost a lease without a byte gets none for that blob."""
+
+MAX_LOSSES: Final = 3
+"""Lost leases in a row after which everybody is left to fetch for itself."""
+
+REFUSAL_INTERVAL: Final = 30.0
+"""Seconds for which it is so: what three nodes cannot fetch, a fourth need not be waited for."""
+
+RECEIVER_TIMEOUT: Final = 5.0
+"""Seconds without a word after which a node counts as receiving no more."""
+
+WAIT_TIMEOUT: Final = 1.5
+"""Seconds after which a question that was not repeated is answered no more; askers repeat every 0.5 s."""
+
+DONE_INTERVAL: Final = 10.0
+"""Seconds for which a node that says it has it all is named by its word: then its record is there."""
+
+FAILED_INTERVAL: Final = 30.0
+"""Seconds for which a source that failed a node is not named to it."""
+
+STEP_BYTES: Final = 1 << 20
+"""containerd writes a growing blob in steps of this size."""
+
+GROWING_INTERVAL: Final = 3.0
+"""Seconds for which a node that grew counts as growing, whoever it gets the bytes from."""
+
+LOOK_INTERVAL: Final = 0.25
+"""Seconds between two looks whether a lease is lost."""
+
+LARGE_BYTES: Final = 8 << 20
+"""From this size on a blob that some have is spread by the tree too, lest one uplink serves all."""
+
+MAX_SPREADS: Final = 4_096
+"""Blobs followed at once; the one not heard of for longest is forgotten first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseView:
+    """One lease, for whoever looks at it."""
+
+    key: PackedKey
+    holder: str
+    offset: int
+    total: int
+    age: float
+    receivers: int
+
+
+class Leases:
+    """The spreads that one member looks after as an owner."""
+
+    def __init__(
+        self, known: Callable[[PackedKey, str], Known], zones: Mapping[str, str], first_token: int
+    ) -> None:
+        """Start with none.
+
+        Args:
+            known: what the directory knows of a key, for an asker
+            zones: the live members' zones; a live view
+            first_token: tokens count up from here; of a later boot they must be others
+        """
+        self._known = known
+        self._zones = zones
+        self._token = first_token
+        self._spreads: OrderedDict[PackedKey, Spread] = OrderedDict()
+        self._look_at = 0.0
+        self._outbox: list[tuple[str, FetchTold]] = []
+        self.counts: Counter[str] = Counter()
+        """What happened: `granted`, `attached`, `lost_stalled`, `lost_silent`, `lost_ended`, `refused`."""
+
+    # -- asked --------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        asker: str,
+        ask: FetchAsk,
+        failed: tuple[str, ...],
+        stalled: tuple[str, ...],
+        now: float,
+        unix_ms: int,
+    ) -> FetchTold:
+        """Answer an asker; after WAIT the same question may be answered again through `told`."""
+        known = self._known(ask.key, asker)
+        spread = self._spreads.get(ask.key)
+        if spread is None:
+            if known.holders and max(known.size, ask.total) < LARGE_BYTES:
+                return self._read(ask.id, known, failed)
+            spread = self._open(ask.key)
+        self._spreads.move_to_end(ask.key)
+        receiver = self._receiver(spread, asker, now, unix_ms)
+        receiver.heard_at, receiver.is_urgent, receiver.is_done = now, ask.is_urgent, False
+        receiver.offset, receiver.total = ask.offset, ask.total or receiver.total or known.size
+        spread.waiting.pop(asker, None)
+        spread.detach(receiver)
+        self._blame(spread, receiver, failed, stalled, known, now)
+        may_grant = ask.must_decide or (known.is_first and not known.is_young)
+        told = self._decide(spread, receiver, ask.id, known, now, may_grant=may_grant)
+        if told is not None:
+            return told
+        if not may_grant:
+            return FetchTold(ask.id, Verdict.YOUNG)
+        spread.waiting[asker] = ask.id
+        return FetchTold(ask.id, Verdict.WAIT)
+
+    def _blame(
+        self,
+        spread: Spread,
+        receiver: Receiver,
+        failed: tuple[str, ...],
+        stalled: tuple[str, ...],
+        known: Known,
+        now: float,
+    ) -> None:
+        """Name sources that failed a node to it no more, for a while.
+
+        One that has nothing more to send is not at fault, and another would have no more.
+        """
+        for name in stalled:
+            source = spread.receivers.get(name)
+            if source is None or source.offset > receiver.offset + STEP_BYTES or name in known.holders:
+                failed = (*failed, name)
+        for name in failed:
+            receiver.failed[name] = now + FAILED_INTERVAL
+
+    def _decide(
+        self, spread: Spread, receiver: Receiver, id_: int, known: Known, now: float, *, may_grant: bool
+    ) -> FetchTold | None:
+        size = max(known.size, receiver.total)
+        if known.holders and size < LARGE_BYTES:
+            return self._read(id_, known, tuple(receiver.failed))
+        if receiver.lease is not None:
+            # Its fetch broke off and containerd begins at the top of its hosts again.
+            return FetchTold(id_, Verdict.LEASE, token=receiver.lease.token)
+        source = choose_source(spread, receiver, known, size, self._zones, now)
+        if source is not None:
+            return self._attach(spread, receiver, id_, source, known, size)
+        if spread.refused_until > now:
+            self.counts["refused"] += 1
+            return FetchTold(id_, Verdict.REFUSED)
+        return self._grant_or_wait(spread, receiver, id_, now) if may_grant else None
+
+    def _grant_or_wait(self, spread: Spread, receiver: Receiver, id_: int, now: float) -> FetchTold | None:
+        if not receiver.is_urgent and self._may_hope(spread, receiver, now):
+            return None
+        leases = len(spread.leases())
+        is_paused = spread.byteless_until.get(receiver.name, 0.0) > now
+        if leases < MAX_LEASES and not is_paused:
+            return self._grant(receiver, id_, now)
+        has_rivals = any(name != receiver.name for name in spread.waiting)
+        return None if (leases or has_rivals) and not receiver.is_urgent else self._refuse(id_)
+
+    def _may_hope(self, spread: Spread, receiver: Receiver, now: float) -> bool:
+        """Return whether some other node gets bytes that this one may yet be told to read."""
+        return any(
+            one is not receiver
+            and receiver.failed.get(one.name, 0.0) <= now
+            and spread.gets_bytes(one.name, without=receiver.name, holders=(), now=now)
+            for one in spread.receivers.values()
+        )
+
+    def _grant(self, receiver: Receiver, id_: int, now: float) -> FetchTold:
+        self._token += 1
+        receiver.lease = Lease(self._token, granted_at=now, stepped_at=now, heard_at=now)
+        receiver.depth = 1
+        self.counts["granted"] += 1
+        return FetchTold(id_, Verdict.LEASE, token=self._token)
+
+    def _refuse(self, id_: int) -> FetchTold:
+        self.counts["refused"] += 1
+        return FetchTold(id_, Verdict.REFUSED)
+
+    def _read(self, id_: int, known: Known, failed: tuple[str, ...]) -> FetchTold:
+        names = [name for name in known.holders if name not in failed] or list(known.holders)
+        hashes = tuple(name_hash(name) for name in names[:MAX_SOURCES_TOLD])
+        return FetchTold(id_, Verdict.READ, hashes, size=known.size)
+
+    # -- who reads from whom ------------------------------------------------------------------
+
+    def _attach(
+        self, spread: Spread, receiver: Receiver, id_: int, source: Candidate, known: Known, size: int
+    ) -> FetchTold:
+        spread.attach(receiver, source.name, source.depth + 1 if source.depth else 1)
+        self.counts["attached"] += 1
+        # What a stamp is for is an order, and a child stands behind its parent in it.
+        receiver.stamp = spread.last_stamp = spread.last_stamp + 1
+        is_whole = source.name in known.holders
+        return FetchTold(
+            id_,
+            Verdict.READ if is_whole else Verdict.ATTACH,
+            (name_hash(source.name),),
+            size=size,
+            stamp=receiver.stamp,
+            depth=0 if is_whole else receiver.depth,
+        )
+
+    # -- progress -----------------------------------------------------------------------------
+
+    def progress(self, sender: str, report: Progress, now: float, unix_ms: int) -> None:
+        """Take in how far a node's ingests are."""
+        for item in report.items:
+            spread = self._spreads.get(item.key)
+            if spread is None:
+                if item.state != ProgressState.ARRIVING:
+                    continue
+                spread = self._open(item.key)
+            self._spreads.move_to_end(item.key)
+            self._item(spread, sender, report, item, now, unix_ms)
+            self._answer_waiting(spread, now)
+
+    def _item(
+        self, spread: Spread, sender: str, report: Progress, item: ProgressItem, now: float, unix_ms: int
+    ) -> None:
+        if item.state == ProgressState.ENDED:
+            self._ended(spread, sender, now)
+            return
+        if sender not in spread.receivers and len(spread.receivers) >= MAX_RECEIVERS:
+            return
+        receiver = self._receiver(spread, sender, now, unix_ms)
+        has_grown = item.offset > receiver.offset
+        receiver.heard_at, receiver.offset = now, item.offset
+        receiver.total = item.total or receiver.total
+        if has_grown:
+            receiver.grown_until = now + GROWING_INTERVAL
+        if item.state == ProgressState.DONE:
+            self._done(spread, receiver)
+        elif item.token and item.token not in spread.fenced:
+            self._lease_progress(spread, receiver, report, item, has_grown=has_grown, now=now)
+
+    def _lease_progress(
+        self,
+        spread: Spread,
+        receiver: Receiver,
+        report: Progress,
+        item: ProgressItem,
+        *,
+        has_grown: bool,
+        now: float,
+    ) -> None:
+        lease = receiver.lease
+        if lease is None:
+            # Granted by another owner, which may be gone by the time that this one must decide.
+            lease = receiver.lease = Lease(item.token, granted_at=now, stepped_at=now, heard_at=now)
+            receiver.depth = 1
+            spread.detach(receiver)
+        if lease.token != item.token:
+            return
+        lease.heard_at, lease.sharing = now, report.byteless
+        lease.is_complete = 0 < item.total <= item.offset
+        if has_grown:
+            lease.stepped(now)
+            spread.losses = 0
+        elif report.is_growing and not lease.has_stepped:
+            lease.stepped_at = now
+
+    def _done(self, spread: Spread, receiver: Receiver) -> None:
+        spread.detach(receiver)
+        spread.waiting.pop(receiver.name, None)
+        receiver.lease, receiver.is_done, receiver.depth = None, True, 1
+        spread.losses = 0
+
+    def _ended(self, spread: Spread, name: str, now: float) -> None:
+        receiver = spread.receivers.get(name)
+        if receiver is None:
+            return
+        if receiver.lease is not None:
+            self._lose(spread, receiver, "lost_ended", now)
+        spread.drop(name)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def member_gone(self, name: str, now: float) -> None:
+        """Take in that a member is dead or left."""
+        for spread in list(self._spreads.values()):
+            self._ended(spread, name, now)
+            self._answer_waiting(spread, now)
+
+    def next_timer_at(self) -> float | None:
+        """Return when to look next whether something is lost or can be forgotten."""
+        return self._look_at if self._spreads else None
+
+    def handle_timer(self, now: float) -> None:
+        """Do all that was due by `now`."""
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_INTERVAL
+        for spread in list(self._spreads.values()):
+            for receiver in spread.leases():
+                self._lose_if_due(spread, receiver, now)
+            for receiver in [one for one in spread.receivers.values() if _ends_at(one) <= now]:
+                spread.drop(receiver.name)
+            spread.byteless_until = {
+                name: until for name, until in spread.byteless_until.items() if until > now
+            }
+            self._answer_waiting(spread, now)
+            if not spread.receivers and not spread.byteless_until and spread.refused_until <= now:
+                del self._spreads[spread.key]
+
+    def told(self) -> list[tuple[str, FetchTold]]:
+        """Drain the answers to questions that waited, with whom each is for."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def views(self, now: float) -> list[LeaseView]:
+        """Return the leases that are held now."""
+        return [
+            LeaseView(
+                spread.key,
+                receiver.name,
+                receiver.offset,
+                receiver.total,
+                now - receiver.lease.granted_at,
+                len(spread.receivers),
+            )
+            for spread in self._spreads.values()
+            for receiver in spread.leases()
+            if receiver.lease is not None
+        ]
+
+    def waiting(self) -> int:
+        """Return how many questions wait for an answer."""
+        return sum(len(spread.waiting) for spread in self._spreads.values())
+
+    def _lose_if_due(self, spread: Spread, receiver: Receiver, now: float) -> None:
+        lease = receiver.lease
+        if lease is None:
+            return
+        if lease.silent_at <= now:
+            self._lose(spread, receiver, "lost_silent", now)
+        elif lease.stalled_at <= now:
+            self._lose(spread, receiver, "lost_stalled", now)
+
+    def _lose(self, spread: Spread, receiver: Receiver, reason: str, now: float) -> None:
+        lease = receiver.lease
+        if lease is None:
+            return
+        spread.fence(lease.token)
+        receiver.lease, receiver.grown_until = None, 0.0
+        if not lease.has_stepped:
+            spread.byteless_until[receiver.name] = now + BYTELESS_PAUSE
+        self.counts[reason] += 1
+        spread.losses += 1
+        if spread.losses >= MAX_LOSSES:
+            spread.losses = 0
+            spread.refused_until = now + REFUSAL_INTERVAL
+
+    def _answer_waiting(self, spread: Spread, now: float) -> None:
+        for name, id_ in list(spread.waiting.items()):
+            receiver = spread.receivers[name]
+            if receiver.heard_at + WAIT_TIMEOUT <= now:
+                del spread.waiting[name]
+                continue
+            told = self._decide(spread, receiver, id_, self._known(spread.key, name), now, may_grant=True)
+            if told is not None:
+                del spread.waiting[name]
+                self._outbox.append((name, told))
+
+    def _open(self, key: PackedKey) -> Spread:
+        spread = self._spreads[key] = Spread(key)
+        while len(self._spreads) > MAX_SPREADS:
+            self._spreads.popitem(last=False)
+        return spread
+
+    def _receiver(self, spread: Spread, name: str, now: float, unix_ms: int) -> Receiver:
+        receiver = spread.receivers.get(name)
+        if receiver is None:
+            # By the clock, so that what two owners say can be compared; one after the other, where it stands.
+            spread.last_stamp = max(spread.last_stamp + 1, unix_ms)
+            receiver = spread.receivers[name] = Receiver(name, spread.last_stamp, now)
+        return receiver
+
+
+def _ends_at(receiver: Receiver) -> float:
+    if receiver.lease is not None:
+        return receiver.lease.heard_at + 2 * RECEIVER_TIMEOUT
+    return receiver.heard_at + (DONE_INTERVAL if receiver.is_done else RECEIVER_TIMEOUT)

@@ -1,0 +1,175 @@
+"""One blob while it spreads: who fetches it, who receives it from whom, and who waits.
+
+The owner's memory of it, without the rules: those are in `leases`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from spegel_gossip.directory.keys import PackedKey
+
+MAX_RECEIVERS: Final = 4_096
+"""Nodes remembered for one blob."""
+
+MAX_DEPTH: Final = MAX_RECEIVERS
+"""Nodes in a row looked at, where what was told in turns may have made a circle."""
+
+MAX_FENCED: Final = 16
+"""Tokens of lost leases remembered for one blob."""
+
+FIRST_STEP_TIMEOUT: Final = 10.0
+"""Seconds a lease has for its first step, while nothing else of its holder grows."""
+
+MAX_SHARED_LINE: Final = 3
+"""Leases without a byte that share their holder's line at most: containerd fetches three at once."""
+
+STEP_TIMEOUT: Final = 2.0
+"""Seconds without a step, at least, after which a lease that had one is lost."""
+
+STEP_FACTOR: Final = 4.0
+"""As many of the longest recent step, where that is longer: a slow registry is not a lost lease."""
+
+SILENCE_TIMEOUT: Final = 3.0
+"""Seconds without a report after which a lease holder is taken to be gone: six reports were due."""
+
+COMMIT_TIMEOUT: Final = 60.0
+"""Seconds for hashing and committing what has all its bytes."""
+
+_STEP_MEMORY = 0.5
+"""How much of the longest step is left when a shorter one came: a start that was slow is forgotten."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """The leave to fetch from upstream, as its owner follows it."""
+
+    token: int
+    granted_at: float
+    stepped_at: float
+    """When it last grew; until its first step, when anything of its holder last grew."""
+    heard_at: float
+    has_stepped: bool = False
+    longest_step: float = 0.0
+    sharing: int = 1
+    is_complete: bool = False
+
+    def stepped(self, now: float) -> None:
+        """Take in that it grew."""
+        began_at = self.stepped_at if self.has_stepped else self.granted_at
+        self.longest_step = max(now - began_at, self.longest_step * _STEP_MEMORY)
+        self.stepped_at, self.has_stepped = now, True
+
+    @property
+    def silent_at(self) -> float:
+        """When it is lost if its holder says nothing more."""
+        return self.heard_at + SILENCE_TIMEOUT
+
+    @property
+    def stalled_at(self) -> float:
+        """When it is lost if it does not grow."""
+        if self.is_complete:
+            patience = COMMIT_TIMEOUT
+        elif self.has_stepped:
+            patience = max(STEP_TIMEOUT, STEP_FACTOR * self.longest_step)
+        else:
+            patience = FIRST_STEP_TIMEOUT * min(max(self.sharing, 1), MAX_SHARED_LINE)
+        return self.stepped_at + patience
+
+
+@dataclass(slots=True)
+class Receiver:
+    """A node with an open ingest of the blob."""
+
+    name: str
+    stamp: int
+    heard_at: float
+    offset: int = 0
+    total: int = 0
+    lease: Lease | None = None
+    parent: str | None = None
+    depth: int = 0
+    is_done: bool = False
+    """It has it all and says so; its record as a holder is on its way."""
+    failed: dict[str, float] = field(default_factory=dict)
+    """Sources that failed it, and until when they are not named to it again."""
+    grown_until: float = 0.0
+    """Until when it counts as growing by itself, wherever its bytes come from."""
+    is_urgent: bool = False
+
+    def is_root(self, now: float) -> bool:
+        """Return whether bytes come to it that come from no other receiver, as far as is known."""
+        return self.is_done or self.lease is not None or (self.parent is None and self.grown_until > now)
+
+
+@dataclass(slots=True)
+class Spread:
+    """All that an owner knows of one blob's spreading."""
+
+    key: PackedKey
+    receivers: dict[str, Receiver] = field(default_factory=dict)
+    children: dict[str, dict[str, None]] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
+    """The ids of questions that are not answered, by asker."""
+    losses: int = 0
+    refused_until: float = 0.0
+    byteless_until: dict[str, float] = field(default_factory=dict)
+    """Nodes whose lease was lost without a byte, and until when they get none."""
+    fenced: dict[int, None] = field(default_factory=dict)
+    last_stamp: int = 0
+
+    def leases(self) -> list[Receiver]:
+        """Return who has a lease."""
+        return [one for one in self.receivers.values() if one.lease is not None]
+
+    def attach(self, child: Receiver, parent: str, depth: int) -> None:
+        """Let a node read from another."""
+        self.detach(child)
+        child.parent, child.depth = parent, depth
+        self.children.setdefault(parent, {})[child.name] = None
+
+    def detach(self, child: Receiver) -> None:
+        """Let a node read from nobody."""
+        if child.parent is not None:
+            siblings = self.children.get(child.parent, {})
+            siblings.pop(child.name, None)
+            if not siblings:
+                self.children.pop(child.parent, None)
+            child.parent = None
+
+    def load(self, name: str) -> int:
+        """Return how many nodes read from this one."""
+        return len(self.children.get(name, ()))
+
+    def drop(self, name: str) -> None:
+        """Forget a node; those who read from it find out by themselves."""
+        receiver = self.receivers.pop(name, None)
+        self.waiting.pop(name, None)
+        if receiver is not None:
+            self.detach(receiver)
+            self.children.pop(name, None)
+
+    def fence(self, token: int) -> None:
+        """Believe a token no more."""
+        self.fenced[token] = None
+        if len(self.fenced) > MAX_FENCED:
+            del self.fenced[next(iter(self.fenced))]
+
+    def gets_bytes(self, name: str, *, without: str, holders: Collection[str], now: float) -> bool:
+        """Return whether bytes reach a node by some way that does not lead through another."""
+        for _ in range(MAX_DEPTH):
+            if name == without:
+                return False
+            if name in holders:
+                return True
+            receiver = self.receivers.get(name)
+            if receiver is None:
+                return False
+            if receiver.is_root(now):
+                return True
+            if receiver.parent is None:
+                return False
+            name = receiver.parent
+        return False

@@ -1,0 +1,67 @@
+"""How long a request of containerd's may wait for its first byte, and when it gives its slot back.
+
+containerd's transfer service has three slots for all its requests, and a request that was
+answered 404 goes upstream only when a slot is free. Nodes that hold each other's layers in
+all their slots would wait for ever, so a node whose own lease has no byte yet gives slots
+back: 200, and the end before the first byte. containerd asks again, and stands that three times.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from spegel_gossip.oci.digest import Digest
+
+HOLD_TIMEOUT: Final = 0.3
+"""Seconds a request is held while a lease of this node waits for its first byte."""
+
+URGENT_AFTER: Final = 12.0
+"""Seconds after which an asker says that it cannot wait any longer."""
+
+MAX_YIELDS: Final = 2
+"""Times a blob's request gives its slot back; containerd stands three answers without a byte."""
+
+YIELD_MEMORY: Final = 60.0
+"""Seconds after which a slot given back counts no more: that pull is over."""
+
+MAX_REMEMBERED: Final = 1_024
+
+STEP_PATIENCE: Final = 2.5
+"""Seconds that a child waits for a byte of a parent next to upstream: a lease's own, and half a second."""
+
+DEPTH_PATIENCE: Final = 0.25
+"""Seconds more for each node in between, so that the one nearest to a fault acts first."""
+
+
+def stall_patience(depth: int) -> float:
+    """Return the seconds without a byte after which a growing source at this depth is left."""
+    return STEP_PATIENCE + DEPTH_PATIENCE * min(depth, 32)
+
+
+class Yields:
+    """How often each blob's request gave its slot back, of late."""
+
+    def __init__(self) -> None:
+        self._yielded: OrderedDict[Digest, tuple[int, float]] = OrderedDict()
+
+    def count(self, digest: Digest, now: float) -> int:
+        """Return how often it did."""
+        count, until = self._yielded.get(digest, (0, 0.0))
+        return count if now < until else 0
+
+    def may_yield(self, digest: Digest, now: float) -> bool:
+        """Return whether it may do so once more."""
+        return self.count(digest, now) < MAX_YIELDS
+
+    def yielded(self, digest: Digest, now: float) -> None:
+        """Count one."""
+        count = self.count(digest, now) + 1
+        self._yielded.pop(digest, None)
+        self._yielded[digest] = (count, now + YIELD_MEMORY)
+        if len(self._yielded) > MAX_REMEMBERED:
+            self._yielded.popitem(last=False)
+
+    def began(self, digest: Digest) -> None:
+        """Forget a blob's: a byte came."""
+        self._yielded.pop(digest, None)

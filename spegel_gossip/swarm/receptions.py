@@ -1,0 +1,147 @@
+"""The blobs that arrive at this node: by which lease, how far, and what the owners must hear of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from spegel_gossip.oci.digest import Digest
+
+REPORT_INTERVAL: Final = 0.5
+"""Seconds between two reports of what arrives."""
+
+LAST_WORDS: Final = 2
+"""Reports in which an end is told, since one may be lost."""
+
+IDLE_TIMEOUT: Final = 60.0
+"""Seconds without growth, request or lease after which nothing more is reported of an ingest."""
+
+MAX_RECEPTIONS: Final = 512
+"""Blobs followed at once; containerd fetches a few at a time, and forgets none of its ingests."""
+
+
+class ReceptionState(Enum):
+    """How it stands with a blob."""
+
+    ARRIVING = "arriving"
+    DONE = "done"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class Reception:
+    """One blob that arrives here."""
+
+    digest: Digest
+    offset: int
+    total: int
+    touched_at: float
+    token: int = 0
+    stamp: int = 0
+    state: ReceptionState = ReceptionState.ARRIVING
+    last_words: int = LAST_WORDS
+
+    @property
+    def is_byteless_lease(self) -> bool:
+        """Whether its upstream request may still wait for a slot."""
+        return bool(self.token) and self.state is ReceptionState.ARRIVING and self.offset == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the owners are to be told now."""
+
+    byteless: int
+    is_growing: bool
+    receptions: tuple[Reception, ...]
+
+
+class Receptions:
+    """All blobs that arrive here and whose owners were asked about them."""
+
+    def __init__(self) -> None:
+        self._receptions: OrderedDict[Digest, Reception] = OrderedDict()
+        self._report_at = 0.0
+        self._has_grown = False
+
+    def asked(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
+        """Follow a blob from now on: its owner was asked for a source."""
+        reception = self._receptions.get(digest)
+        if reception is None or reception.state is not ReceptionState.ARRIVING:
+            reception = self._receptions[digest] = Reception(digest, offset, total, now)
+            while len(self._receptions) > MAX_RECEPTIONS:
+                self._receptions.popitem(last=False)
+        self._receptions.move_to_end(digest)
+        reception.touched_at = now
+        reception.offset, reception.total = max(offset, reception.offset), total or reception.total
+
+    def leased(self, digest: Digest, token: int) -> None:
+        """Take in that this node fetches a blob from upstream."""
+        reception = self._receptions.get(digest)
+        if reception is not None:
+            reception.token = token
+            self._report_at = 0.0
+
+    def attached(self, digest: Digest, stamp: int) -> None:
+        """Take in that this node reads a blob from another one."""
+        reception = self._receptions.get(digest)
+        if reception is not None:
+            reception.token, reception.stamp = 0, stamp
+
+    def changed(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
+        """Take in how far an ingest is."""
+        reception = self._receptions.get(digest)
+        if reception is None or reception.state is not ReceptionState.ARRIVING:
+            return
+        if offset > reception.offset:
+            if reception.offset == 0 or offset >= total > 0:
+                self._report_at = 0.0
+            reception.touched_at = now
+            self._has_grown = self._has_grown or bool(reception.token)
+        reception.offset, reception.total = offset, total or reception.total
+
+    def ended(self, digest: Digest, *, is_done: bool) -> None:
+        """Take in that a blob is held, or that its ingest is gone without that."""
+        reception = self._receptions.get(digest)
+        if reception is None or reception.state is not ReceptionState.ARRIVING:
+            return
+        reception.state = ReceptionState.DONE if is_done else ReceptionState.ENDED
+        if is_done:
+            reception.offset = reception.total = max(reception.offset, reception.total)
+        self._report_at = 0.0
+
+    def place_of(self, digest: Digest) -> tuple[int, int]:
+        """Return how many bytes of a blob are here, and this node's stamp among its receivers."""
+        reception = self._receptions.get(digest)
+        return (0, 0) if reception is None else (reception.offset, reception.stamp)
+
+    def byteless_leases(self, *, but: Digest | None = None) -> int:
+        """Return how many leases here have no byte yet, one blob's left out."""
+        return sum(one.is_byteless_lease for one in self._receptions.values() if one.digest != but)
+
+    def leases(self) -> list[Reception]:
+        """Return what is fetched from upstream here."""
+        return [
+            one for one in self._receptions.values() if one.token and one.state is ReceptionState.ARRIVING
+        ]
+
+    def next_report_at(self) -> float | None:
+        """Return when the owners are to be told; None while nothing arrives."""
+        return self._report_at if self._receptions else None
+
+    def report(self, now: float) -> Report | None:
+        """Return what is to be told by `now`, if anything is."""
+        if not self._receptions or now < self._report_at:
+            return None
+        self._report_at = now + REPORT_INTERVAL
+        told = tuple(self._receptions.values())
+        report = Report(self.byteless_leases(), self._has_grown, told)
+        self._has_grown = False
+        for one in told:
+            if one.state is not ReceptionState.ARRIVING:
+                one.last_words -= 1
+            if one.last_words == 0 or one.touched_at + IDLE_TIMEOUT <= now:
+                del self._receptions[one.digest]
+        return report

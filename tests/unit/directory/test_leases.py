@@ -1,0 +1,294 @@
+from spegel_gossip.directory.fetch_messages import (
+    FetchAsk,
+    FetchTold,
+    Progress,
+    ProgressItem,
+    ProgressState,
+    Verdict,
+)
+from spegel_gossip.directory.keys import PackedKey, pack_key
+from spegel_gossip.directory.leases import BYTELESS_PAUSE, REFUSAL_INTERVAL, Leases
+from spegel_gossip.directory.parents import Known
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.swim.names import name_hash
+
+MIB = 1 << 20
+TOTAL = 100 * MIB
+NODES = [f"n{number}" for number in range(10)]
+NAMES = {name_hash(name): name for name in NODES}
+KEY = pack_key(Digest.parse("sha256:" + "ab" * 32))
+
+
+class Owner:
+    """An owner's leases with a directory that is told what to know, and a clock."""
+
+    def __init__(self, known: Known | None = None, zones: dict[str, str] | None = None) -> None:
+        self.known = known or Known()
+        self.now = 100.0
+        self.leases = Leases(self._known, zones or dict.fromkeys(NODES, "z"), first_token=0)
+        self._ids = 0
+
+    def _known(self, _key: PackedKey, asker: str) -> Known:
+        holders = tuple(name for name in self.known.holders if name != asker)
+        return Known(holders, self.known.size, self.known.is_young, self.known.is_first)
+
+    def ask(
+        self,
+        name: str,
+        *,
+        offset: int = 0,
+        total: int = TOTAL,
+        failed: tuple[str, ...] = (),
+        stalled: tuple[str, ...] = (),
+        must_decide: bool = False,
+        is_urgent: bool = False,
+    ) -> FetchTold:
+        self._ids += 1
+        ask = FetchAsk(self._ids, KEY, 0, offset, total, must_decide, is_urgent)
+        return self.leases.ask(name, ask, failed, stalled, self.now, 1_000)
+
+    def report(
+        self, name: str, offset: int, *, token: int = 0, state: ProgressState = ProgressState.ARRIVING
+    ) -> None:
+        item = ProgressItem(KEY, token, offset, TOTAL, state)
+        self.leases.progress(name, Progress(1, 0, False, (item,)), self.now, 1_000)
+
+    def pass_time(self, seconds: float, *reporters: tuple[str, int, int]) -> None:
+        """Let time go by while these (name, offset, token) repeat that they are where they are."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + 0.25)
+            for name, offset, token in reporters:
+                self.report(name, offset, token=token)
+            self.leases.handle_timer(self.now)
+            timer_at = self.leases.next_timer_at()
+            assert timer_at is None or timer_at > self.now
+
+
+def source(told: FetchTold) -> str:
+    return NAMES[told.sources[0]]
+
+
+def test_the_first_asker_gets_the_lease_and_everybody_else_a_source() -> None:
+    owner = Owner()
+    assert owner.ask("n0").verdict == Verdict.LEASE
+    for name in NODES[1:]:
+        told = owner.ask(name)
+        assert told.verdict == Verdict.ATTACH
+        assert source(told) != name
+    assert owner.leases.counts["granted"] == 1
+
+
+def test_a_lease_holder_that_asks_again_is_told_its_lease_again() -> None:
+    owner = Owner()
+    first, again = owner.ask("n0"), owner.ask("n0")
+    assert (first.verdict, again.verdict) == (Verdict.LEASE, Verdict.LEASE)
+    assert first.token == again.token
+
+
+def test_a_few_receivers_of_a_large_blob_are_a_chain() -> None:
+    owner = Owner()
+    owner.ask("n0")
+    assert [source(owner.ask(name)) for name in ("n1", "n2", "n3")] == ["n0", "n1", "n2"]
+
+
+def test_many_receivers_are_a_tree_of_two_that_is_filled_from_the_top() -> None:
+    owner = Owner()
+    owner.ask("n0", total=2 * MIB)
+    depths = [owner.ask(name, total=2 * MIB).depth for name in NODES[1:]]
+    assert depths == sorted(depths)
+    assert max(depths) <= 4
+
+
+def test_the_same_zone_goes_first() -> None:
+    zones = {"n0": "a", "n1": "b", "n2": "a", "n3": "b"}
+    owner = Owner(zones=zones)
+    owner.ask("n0", total=2 * MIB)
+    owner.ask("n1", total=2 * MIB)
+    assert source(owner.ask("n2", total=2 * MIB)) == "n0"
+    assert source(owner.ask("n3", total=2 * MIB)) == "n1"
+
+
+def test_nobody_without_a_total_is_sent_to_a_growing_copy() -> None:
+    owner = Owner()
+    owner.ask("n0")
+    assert owner.ask("n1", total=0).verdict == Verdict.WAIT
+
+
+def test_who_waits_is_answered_the_moment_somebody_has_it() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    asked = owner.ask("n1", total=0)
+    assert owner.leases.told() == []
+    owner.known = Known(("n0",), TOTAL)
+    owner.report("n0", TOTAL, token=token, state=ProgressState.DONE)
+    [(name, told)] = owner.leases.told()
+    assert (name, told.id, told.verdict, source(told)) == ("n1", asked.id, Verdict.READ, "n0")
+
+
+def test_a_holder_by_its_own_word_is_read_before_its_record_is_there() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", TOTAL, token=token, state=ProgressState.DONE)
+    told = owner.ask("n1")
+    assert (told.verdict, source(told)) == (Verdict.ATTACH, "n0")
+
+
+def test_a_lease_that_does_not_begin_is_lost_after_ten_seconds() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.pass_time(9.5, ("n0", 0, token))
+    assert owner.ask("n1").verdict == Verdict.ATTACH
+    owner.pass_time(1.0, ("n0", 0, token), ("n1", 0, 0))
+    assert owner.ask("n1").verdict == Verdict.LEASE
+    assert owner.leases.counts["lost_stalled"] == 1
+
+
+def test_a_lease_holder_that_falls_silent_is_found_out_in_three_seconds() -> None:
+    owner = Owner()
+    owner.ask("n0")
+    owner.ask("n1")
+    owner.pass_time(3.3, ("n1", 0, 0))
+    assert owner.ask("n1").verdict == Verdict.LEASE
+    assert owner.leases.counts["lost_silent"] == 1
+
+
+def test_a_growing_lease_is_lost_for_four_of_its_longest_steps_without_one() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    for step in (1, 2, 3):
+        owner.pass_time(2.0, ("n0", step * MIB - MIB, token))
+        owner.report("n0", step * MIB, token=token)
+    owner.pass_time(7.5, ("n0", 3 * MIB, token))
+    assert not owner.leases.counts["lost_stalled"]
+    owner.pass_time(1.0, ("n0", 3 * MIB, token))
+    assert owner.leases.counts["lost_stalled"] == 1
+
+
+def test_a_lease_that_has_all_its_bytes_is_committing_and_not_stalled() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", TOTAL, token=token)
+    owner.pass_time(20.0, ("n0", TOTAL, token))
+    assert not owner.leases.counts["lost_stalled"]
+
+
+def test_reports_under_a_lost_lease_do_not_bring_it_back() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.pass_time(10.5, ("n0", 0, token))
+    owner.report("n0", MIB, token=token)
+    assert owner.leases.views(owner.now) == []
+    # What it received is worth reading from all the same.
+    assert source(owner.ask("n1")) == "n0"
+
+
+def test_a_node_that_lost_a_lease_without_a_byte_is_not_the_next_to_get_it() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.pass_time(10.5, ("n0", 0, token))
+    assert owner.ask("n0").verdict == Verdict.REFUSED
+    owner.now += BYTELESS_PAUSE
+    assert owner.ask("n0").verdict == Verdict.LEASE
+
+
+def test_after_three_losses_everybody_is_refused_for_a_while() -> None:
+    owner = Owner()
+    for name in ("n0", "n1", "n2"):
+        assert owner.ask(name).verdict == Verdict.LEASE
+        owner.pass_time(3.5)
+    assert owner.ask("n3").verdict == Verdict.REFUSED
+    owner.pass_time(REFUSAL_INTERVAL + 0.5)
+    assert owner.ask("n4").verdict == Verdict.LEASE
+
+
+def test_who_sits_next_to_the_fault_takes_over_and_its_children_stay() -> None:
+    owner = Owner()
+    owner.ask("n0")
+    owner.ask("n1")
+    owner.ask("n2")
+    owner.report("n1", 10 * MIB)
+    owner.report("n2", 9 * MIB)
+    owner.leases.member_gone("n0", owner.now)
+    assert owner.ask("n1", offset=10 * MIB, failed=("n0",)).verdict == Verdict.LEASE
+    told = owner.ask("n2", offset=9 * MIB)
+    assert (told.verdict, source(told)) == (Verdict.ATTACH, "n1")
+
+
+def test_nobody_is_sent_to_its_own_descendants() -> None:
+    owner = Owner()
+    owner.ask("n0")
+    owner.ask("n1")
+    owner.ask("n2")
+    owner.report("n1", MIB)
+    owner.report("n2", MIB)
+    told = owner.ask("n1", offset=MIB, stalled=("n0",))
+    assert told.verdict != Verdict.ATTACH or source(told) == "n0"
+
+
+def test_a_source_that_has_no_more_to_send_is_not_blamed_for_sending_nothing() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.ask("n1")
+    owner.report("n0", 5 * MIB, token=token)
+    assert source(owner.ask("n1", offset=4 * MIB, stalled=("n0",))) == "n0"
+    owner.report("n0", 50 * MIB, token=token)
+    assert owner.ask("n1", offset=4 * MIB, stalled=("n0",)).verdict == Verdict.LEASE
+
+
+def test_at_most_three_fetch_at_the_same_time() -> None:
+    owner = Owner()
+    verdicts = [owner.ask(name, failed=tuple(NODES), is_urgent=True).verdict for name in NODES]
+    assert verdicts.count(Verdict.LEASE) == 3
+
+
+def test_a_young_owner_says_so_unless_it_must_decide() -> None:
+    owner = Owner(Known(is_young=True))
+    assert owner.ask("n0").verdict == Verdict.YOUNG
+    assert owner.ask("n0", must_decide=True).verdict == Verdict.LEASE
+
+
+def test_an_owner_that_is_not_the_first_grants_only_when_it_must() -> None:
+    owner = Owner(Known(is_first=False))
+    assert owner.ask("n0").verdict == Verdict.YOUNG
+    assert owner.ask("n0", must_decide=True).verdict == Verdict.LEASE
+
+
+def test_the_second_owner_learns_of_leases_by_progress() -> None:
+    owner = Owner(Known(is_first=False))
+    owner.report("n0", MIB, token=77)
+    told = owner.ask("n1", must_decide=True)
+    assert (told.verdict, source(told)) == (Verdict.ATTACH, "n0")
+
+
+def test_small_blobs_that_some_have_are_read_without_a_word_more() -> None:
+    owner = Owner(Known(("n8", "n9"), MIB))
+    told = owner.ask("n0", total=MIB)
+    assert told.verdict == Verdict.READ
+    assert {NAMES[one] for one in told.sources} == {"n8", "n9"}
+    assert owner.leases.next_timer_at() is None
+
+
+def test_a_large_blob_that_one_has_is_spread_by_those_who_receive_it() -> None:
+    owner = Owner(Known(("n9",), TOTAL))
+    told = [owner.ask(name) for name in NODES[:7]]
+    assert [source(one) for one in told].count("n9") <= 2
+    assert {one.verdict for one in told} == {Verdict.READ, Verdict.ATTACH}
+    assert owner.leases.counts["granted"] == 0
+
+
+def test_a_busy_holder_is_better_than_upstream() -> None:
+    owner = Owner(Known(("n9",), TOTAL))
+    for name in NODES[:3]:
+        owner.ask(name)
+    told = owner.ask("n5", failed=("n0", "n1", "n2"))
+    assert (told.verdict, source(told)) == (Verdict.READ, "n9")
+
+
+def test_a_receiver_whose_ingest_ended_is_nobodys_source() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", MIB, token=token)
+    owner.report("n0", 0, state=ProgressState.ENDED)
+    assert owner.ask("n1").verdict == Verdict.LEASE
+    assert owner.leases.counts["lost_ended"] == 1
