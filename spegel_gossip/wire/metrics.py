@@ -34,6 +34,10 @@ REFUSED = Counter(
     "Requests that arrived and were not served: 401 and 403 answers, garbage, full tables.",
     ["reason"],
 )
+CLOCKS_CORRECTED = Counter(
+    "spegel_gossip_wire_clocks_corrected",
+    "Times that another member's clock was found more than half a minute off ours, and allowed for.",
+)
 CONNECTIONS = Gauge(
     "spegel_gossip_wire_connections",
     "TCP connections from peers that are open now.",

@@ -9,12 +9,15 @@ from hashlib import sha256
 from typing import TypeVar
 
 import h11
+import structlog
 
 from spegel_gossip.routing import Peer
-from spegel_gossip.wire import signing
+from spegel_gossip.wire import metrics, signing
 from spegel_gossip.wire.bodies import BodySealer, request_context
 from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.response import MAX_HEAD_BYTES, PeerResponse
+
+log = structlog.get_logger(__name__)
 
 MAX_REMEMBERED = 8192
 """Peers of whom something is remembered: the clock's offset, the address that works."""
@@ -101,7 +104,14 @@ class Signer:
             return False
         if not signing.is_signed_time(mine.keyring, mine.cluster, response.nonce, time_ms, signature):
             return False
-        remember(self._offsets, question.peer, int(time_ms) / 1000 - self._clock())
+        offset = int(time_ms) / 1000 - self._clock()
+        remember(self._offsets, question.peer, offset)
+        metrics.CLOCKS_CORRECTED.inc()
+        log.warning(
+            "the clock of a member is off from ours, which is allowed for: set both by NTP",
+            peer=question.peer,
+            seconds=round(offset),
+        )
         return True
 
 

@@ -113,6 +113,7 @@ class Nodes:
         seed_hosts: Sequence[str] = (),
         is_deaf: bool = False,
         directory: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> Node:
         """Start a node.
 
@@ -127,6 +128,7 @@ class Nodes:
             seed_hosts: addresses of its own that are seeds too
             is_deaf: datagrams do not reach it
             directory: where its state is kept; its name's if empty
+            clock: its idea of unix time
         """
         self._made += 1
         sockets = open_peer_sockets("::", port)
@@ -134,11 +136,11 @@ class Nodes:
         state_dir.mkdir(exist_ok=True)
         memory = MemberMemory(state_dir)
         address = Address("127.0.0.1", sockets.port)
-        record = MemberRecord(name, memory.next_boot(time.time()), (address,))
+        record = MemberRecord(name, memory.next_boot(clock()), (address,))
         credentials = Credentials(name, record.boot, cluster, keyring, accepts_plaintext)
         datagrams = Datagrams(sockets.udp, credentials)
-        server = PeerServer(sockets.tcp, credentials, clock=time.time)
-        client = PeerClient(credentials, clock=time.time)
+        server = PeerServer(sockets.tcp, credentials, clock=clock)
+        client = PeerClient(credentials, clock=clock)
 
         async def find_seeds() -> Sequence[Address]:
             return [*seeds, *(Address(host, address.port) for host in seed_hosts)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -208,3 +209,31 @@ async def test_the_numbers_are_exported_while_it_runs(nodes: Nodes) -> None:
     assert REGISTRY.get_sample_value("spegel_gossip_swim_push_pulls_answered_total") == 1
     await a.stop()
     assert REGISTRY.get_sample_value("spegel_gossip_members", {"state": "alive"}) is None
+
+
+@pytest.mark.parametrize("days", [-2, 2])
+async def test_a_clock_two_days_off_is_allowed_for_and_warned_about(nodes: Nodes, days: int) -> None:
+    before = corrected()
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address], clock=lambda: time.time() + days * 86_400)
+    await a.until_live("a", "b")
+    await b.until_live("a", "b")
+    assert corrected() > before
+    assert a.told(MemberDied) == b.told(MemberDied) == []
+
+
+def corrected() -> float:
+    return REGISTRY.get_sample_value("spegel_gossip_wire_clocks_corrected_total") or 0.0
+
+
+async def test_a_clock_that_went_back_between_two_lives_keeps_nobody_out(nodes: Nodes) -> None:
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address])
+    await a.until_live("a", "b")
+    port, boot = b.address.port, b.gossip.own.record.boot
+    await b.stop()
+    # Its state is lost as well, so nothing but the others' memory says that it lived later.
+    b = await nodes.start("b", [a.address], port=port, directory="anew", clock=lambda: time.time() - 86_400)
+    await b.until_live("a", "b")
+    await a.until(lambda: (member := a.gossip.get("b")) is not None and member.record.boot > boot)
+    assert b.gossip.own.record.boot > boot
