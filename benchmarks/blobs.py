@@ -20,6 +20,7 @@ from benchmarks.client import Connection, digest_of, drain_all
 from benchmarks.harness import Bench, median, quantile, run
 from benchmarks.programs import HOST, Nginx, Node, free_port, make_blob, write_key
 from lab import images
+from shell.wire.certificates import Authority
 
 GIGABYTE = 1e9
 NGINX_PROXY = """
@@ -81,6 +82,9 @@ def measure(bench: Bench) -> None:
             after_traffic(bench, stage)
         if bench.wants("lateness"):
             lateness(bench, stage)
+    if bench.wants("tls"):
+        with ExitStack() as stack:
+            over_tls(bench, stack, temporary_directory(stack), size)
     if bench.wants("scale"):
         for count in (8,) if bench.is_short else (8, 30):
             with ExitStack() as stack:
@@ -185,6 +189,39 @@ def compare(bench: Bench, stage: Stage, contestants: list[Contestant]) -> tuple[
     best = max(others, key=lambda one: median(rates[one.name]))
     ratio = median([mine / theirs for mine, theirs in zip(rates[first.name], rates[best.name], strict=True)])
     return ratio, median(costs[first.name])
+
+
+def over_tls(bench: Bench, stack: ExitStack, directory: Path, size: int) -> None:
+    """What it costs to encrypt between the nodes."""
+    bench.progress("two nodes with TLS between them")
+    key, authority = write_key(directory), Authority(directory)
+    a = Node("a", directory, stack, has_containerd=True)
+    b = Node("b", directory, stack, has_containerd=True)
+    source = directory / "blob"
+    digest = make_blob(source, size, bench.seed)
+    a.ingest(source, digest)
+    for node, other in ((a, b), (b, a)):
+        files = authority.issue(f"tls-{node.name}")
+        node.start(
+            key,
+            [other],
+            f"--peer-tls-cert={files.certificate}",
+            f"--peer-tls-key={files.key}",
+            f"--peer-tls-ca={files.authority}",
+        )
+    for node in (a, b):
+        node.wait_members(2)
+    b.wait_holder(digest, "a")
+    rates, costs = [], []
+    with Connection(HOST, b.registry) as connection:
+        for _ in range(2 if bench.is_short else 5):
+            cpu, began = a.process.cpu_seconds() + b.process.cpu_seconds(), time.monotonic()
+            connection.drain(blob_path(digest))
+            rates.append(size / (time.monotonic() - began) / GIGABYTE)
+            cost = a.process.cpu_seconds() + b.process.cpu_seconds() - cpu
+            costs.append(cost / size * GIGABYTE)
+    bench.figure("two hops, TLS between the nodes: GB/s", median(rates))
+    bench.figure("two hops, TLS between the nodes: CPU-s per GB", median(costs))
 
 
 def many_clients(bench: Bench, stage: Stage) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_what_is_no_count_is_refused(text: str) -> None:
         parse_count(text)
 
 
-FILES = {"peer_tls_cert": Path("/cert"), "peer_tls_key": Path("/key"), "peer_tls_ca": Path("/ca")}
+FILES: dict[str, Any] = {f"peer_tls_{name}": Path(f"/{name}") for name in ("cert", "key", "ca")}
 
 
 @pytest.mark.parametrize("missing", sorted(FILES))
