@@ -117,31 +117,27 @@ class IdleNode:
 
 def spend(nodes: Sequence[IdleNode], seconds: float) -> list[Spent]:
     """What each of the nodes uses in so many seconds."""
-
-    def look() -> list[tuple[float, float, float, float, float]]:
-        return [
-            (
-                time.monotonic(), cpu_seconds(node.process.pid), node.sent("datagram_bytes"),
-                node.sent("datagrams"), node.sent("datagrams", "directory"),
-            )
-            for node in nodes
-        ]  # fmt: skip
-
-    before = look()
+    # The looks themselves cost the nodes something, so CPU time is read between them.
+    before = [counters(node) for node in nodes]
+    began = [(time.monotonic(), cpu_seconds(node.process.pid)) for node in nodes]
     time.sleep(seconds)
-    # CPU first: the looks themselves cost the nodes something.
-    cpu = [cpu_seconds(node.process.pid) for node in nodes]
-    asked = [cpu_seconds(node.process.pid) for node in nodes]
-    after = look()
+    ended = [(time.monotonic(), cpu_seconds(node.process.pid)) for node in nodes]
+    after = [counters(node) for node in nodes]
     return [
         Spent(
-            cpu_percent=100 * (min(now, later) - old[1]) / (new[0] - old[0]),
-            sent_bytes_per_s=(new[2] - old[2] + FRAME_BYTES * (new[3] - old[3])) / (new[0] - old[0]),
-            sent_packets_per_s=(new[3] - old[3]) / (new[0] - old[0]),
-            directory_packets=new[4] - old[4],
+            cpu_percent=100 * (last[1] - first[1]) / (last[0] - first[0]),
+            sent_bytes_per_s=(new[1] - old[1] + FRAME_BYTES * (new[2] - old[2])) / (new[0] - old[0]),
+            sent_packets_per_s=(new[2] - old[2]) / (new[0] - old[0]),
+            directory_packets=new[3] - old[3],
         )
-        for old, new, now, later in zip(before, after, cpu, asked, strict=True)
+        for old, new, first, last in zip(before, after, began, ended, strict=True)
     ]
+
+
+def counters(node: IdleNode) -> tuple[float, float, float, float]:
+    """The time, and bytes, datagrams and the directory's datagrams that a node has sent."""
+    sent = node.sent("datagram_bytes"), node.sent("datagrams"), node.sent("datagrams", "directory")
+    return time.monotonic(), *sent
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from spegel_gossip.admin.client import AdminError, ask_node
-from spegel_gossip.admin.server import MAX_CONNECTIONS, MAX_HEAD_BYTES, AdminServer
+from spegel_gossip.admin.client import AdminError, ask_node, tell_node
+from spegel_gossip.admin.server import MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_HEAD_BYTES, AdminServer
 from spegel_gossip.errors import ConfigError, SpegelGossipError
 from spegel_gossip.oci.digest import Digest
 
@@ -176,3 +176,35 @@ def test_a_left_over_socket_asks_whether_the_node_runs(path: Path) -> None:
 
     with pytest.raises(AdminError, match="nobody listens"):
         ask_node(path, "/members")
+
+
+async def forget(arguments: Mapping[str, str]) -> object:
+    return {"forgotten": arguments["what"]}
+
+
+@pytest.fixture
+async def commanded(path: Path, nursery: trio.Nursery) -> Path:
+    await nursery.start(AdminServer(path, ROUTES, {"/forget": forget}).run)
+    return path
+
+
+async def test_a_command_is_carried_out_with_its_arguments(commanded: Path) -> None:
+    answer = await trio.to_thread.run_sync(tell_node, commanded, "/forget", {"what": "a \u00fc b"})
+    assert answer == {"forgotten": "a \u00fc b"}
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"what": 1}', b"[" * 50_000])
+async def test_arguments_that_are_none_are_refused(commanded: Path, body: bytes) -> None:
+    head = b"POST /forget HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert (await raw(commanded, head + body)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_command_is_not_carried_out_by_asking(commanded: Path) -> None:
+    answer = await raw(commanded, b"GET /forget HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert b"allow: post" in answer.lower()
+
+
+async def test_a_body_beyond_the_limit_is_not_kept(commanded: Path) -> None:
+    head = b"POST /forget HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
+    assert (await raw(commanded, head + bytes(MAX_BODY_BYTES + 1))).startswith(b"HTTP/1.1 413 ")
