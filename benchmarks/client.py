@@ -48,9 +48,10 @@ class Connection:
     ) -> None:
         self.socket.close()
 
-    def ask(self, path: str, *, method: str = "GET") -> None:
-        """Send a request."""
-        self.socket.sendall(f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+    def ask(self, path: str, *, method: str = "GET", count: int = 0) -> None:
+        """Send a request, for the first `count` bytes if that is not 0."""
+        more = f"Range: bytes=0-{count - 1}\r\n" if count else ""
+        self.socket.sendall(f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{more}\r\n".encode())
 
     def head(self) -> tuple[int, dict[str, str], bytes]:
         """Read an answer's head; the third is what came of the body along with it."""
@@ -95,8 +96,15 @@ class Connection:
         return length
 
 
-def drain_all(port: int, paths: Sequence[str], host: str = "127.0.0.1") -> list[float]:
-    """Get all of these at once, each over a connection of its own; return when each was done, in seconds."""
+def drain_all(port: int, paths: Sequence[str], *, count: int = 0, host: str = "127.0.0.1") -> list[float]:
+    """Get all of these at once, each over a connection of its own; return when each was done, in seconds.
+
+    Args:
+        port: of the server
+        paths: one for each client
+        count: bytes of each, from its beginning; 0 for all
+        host: of the server
+    """
     selector = selectors.DefaultSelector()
     buffer = bytearray(READ_BYTES)
     started_at = time.monotonic()
@@ -104,7 +112,7 @@ def drain_all(port: int, paths: Sequence[str], host: str = "127.0.0.1") -> list[
     connections = [Connection(host, port) for _ in paths]
     left: dict[Connection, int] = {}
     for connection, path in zip(connections, paths, strict=True):
-        connection.ask(path)
+        connection.ask(path, count=count)
     for connection in connections:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     while selector.get_map():
@@ -112,7 +120,7 @@ def drain_all(port: int, paths: Sequence[str], host: str = "127.0.0.1") -> list[
             connection = key.data
             if connection not in left:
                 status, headers, rest = connection.head()
-                if status != 200:
+                if status != (206 if count else 200):
                     raise ConnectionError(f"answered {status}")
                 left[connection] = int(headers["content-length"]) - len(rest)
             else:

@@ -97,6 +97,8 @@ class Containerd:
         self.root = directory / "containerd"
         self.socket = directory / "run" / "containerd.sock"
         self.log = directory / "containerd.log"
+        self.more_config = ""
+        """TOML that is added to its configuration at the next start."""
         self._hosts = hosts
         self._config = directory / "containerd.toml"
         self._state = directory / "run" / "state"
@@ -117,7 +119,7 @@ class Containerd:
         self._config.write_text(
             f'version = {version}\nroot = "{self.root}"\nstate = "{self._state}"\n'
             f'disabled_plugins = [{not_wanted}]\n[grpc]\n  address = "{self.socket}"\n'
-            '[debug]\n  level = "warn"\n'
+            '[debug]\n  level = "warn"\n' + self.more_config
         )
         argv = self.namespace.argv(str(self.build.daemon), "--config", str(self._config))
         self._process = Process(argv, log=self.log)
