@@ -116,7 +116,6 @@ async def _tell(config: DemoConfig, console: Console, cluster: Cluster) -> None:
 async def _keep_up(console: Console, cluster: Cluster) -> None:
     node, *_, last = cluster.living()
     image = f"{cluster.upstream.registry}/{REPOSITORY}:{TAG}"
-    where = Path(sys.argv[0]).resolve().parent
     console.print(
         f"""
 The cluster is up until Ctrl-C, without its registry. Its page: http://{node.place.status}/
@@ -124,7 +123,7 @@ The cluster is up until Ctrl-C, without its registry. Its page: http://{node.pla
 Things to try, in another terminal:
 
   cd {cluster.folder}
-  PATH={where}:$PATH
+  PATH={_own_folder()}:$PATH
   spegel-gossip members --state-dir {node.name}
   spegel-gossip holders --state-dir {node.name} {image}
   spegel-gossip pull {image} --mirror {node.mirror} --layout mine
@@ -136,6 +135,10 @@ Every node has its log and its layout there; Ctrl-C here removes it all.""",
     )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         await anext(signals)
+
+
+def _own_folder() -> Path:
+    return Path(sys.argv[0]).resolve().parent
 
 
 @contextmanager

@@ -99,7 +99,7 @@ class Teller:
         begun_at = trio.current_time()
         seen: object = "nothing yet"
         while True:
-            with trio.move_on_after(begun_at + within - trio.current_time()):
+            with trio.move_on_at(begun_at + within):
                 seen = await look()
             seconds = trio.current_time() - begun_at
             if seen == expected:
