@@ -29,6 +29,10 @@ class NoHolderError(RoutingError):
         super().__init__(f"no node of the cluster has {key}")
 
 
+class FetchLeasedError(NoHolderError):
+    """This node is the one to fetch it from upstream, and the others wait for what it gets."""
+
+
 class OwnersUnreachableError(RoutingError):
     """None of the owners could be asked."""
 
@@ -80,6 +84,32 @@ class Holders:
 
     size: int
     """Bytes of the blob; 0 if no holder said."""
+
+    patience: float | None = None
+    """Where they are still receiving it themselves: seconds without a byte after which to leave them."""
+
+    stamp: int = 0
+    """This node's place among those who receive it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchNeed:
+    """What this node lacks of a blob that its containerd is fetching."""
+
+    offset: int
+    """Bytes that are here."""
+
+    total: int
+    """Bytes in all; 0 if unknown."""
+
+    failed: tuple[str, ...] = ()
+    """Sources that did not give it."""
+
+    stalled: tuple[str, ...] = ()
+    """Sources that began to, and then sent nothing for too long."""
+
+    waited: float = 0.0
+    """Seconds for which containerd has been waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +170,22 @@ class Router(Protocol):
 
     def report_transfer(self, holder: str, *, moved_bytes: int, seconds: float) -> None:
         """Remember how fast a holder was; feeds the choice between two holders."""
+
+
+class FetchRouter(Protocol):
+    """Finds whom to read a blob from that is still spreading, or says that this node is to fetch it."""
+
+    async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
+        """Return whom to read a blob from, waiting for as long as somebody else receives it.
+
+        Raises:
+            FetchLeasedError: this node is to fetch it from upstream.
+            NoHolderError: nobody has it, and this node is to do as if it were alone.
+            OwnersUnreachableError: no owner answers such a question; `Router.lookup` may be answered.
+        """
+
+    def place_of(self, digest: Digest) -> tuple[int, int]:
+        """Return how many bytes of a blob have arrived here, and this node's stamp among its receivers."""
+
+    def byteless_leases(self, *, but: Digest) -> int:
+        """Return how many of this node's fetches from upstream have no byte yet, one blob's left out."""

@@ -6,6 +6,7 @@ Each module has one part of it:
     driver     the task that sleeps for the engine
     transport  messages to members, as datagrams or requests
     asking     inquiries that wait for answers
+    fetches    whom to read a spreading blob from, and what the owners hear of it
     choice     which holder to try first
     tags       when upstream last said what a tag names
     cache      answers that named holders, for a second

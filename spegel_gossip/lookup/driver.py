@@ -16,12 +16,14 @@ import structlog
 import trio
 
 from spegel_gossip.directory.engine import Directory
+from spegel_gossip.directory.fetch_codec import is_fetch_message
 from spegel_gossip.directory.keys import PackedKey, unpack_key_untrusted
 from spegel_gossip.directory.messages import PurgeItem
 from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import Asker, unix_ms
+from spegel_gossip.lookup.fetches import Fetches
 from spegel_gossip.lookup.transport import Transport
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.ring.ring import REBUILD_CHANGES, Ring
@@ -45,6 +47,7 @@ class Driver:
         has: Callable[[Digest], Awaitable[bool]],
         set_note: Callable[[str, bytes], None],
         on_purged: Callable[[PurgeItem], None],
+        make_fetches: Callable[[Callable[[], None]], Fetches],
     ) -> None:
         self._directory = directory
         self._transport = transport
@@ -52,6 +55,7 @@ class Driver:
         self._set_note = set_note
         self._on_purged = on_purged
         self.asker = Asker(directory, transport, self.wake)
+        self.fetches = make_fetches(self.wake)
         self._later: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MAX_LATER)
         self._rechecks: deque[PackedKey] = deque()
         self._wakeup = trio.Event()
@@ -62,6 +66,7 @@ class Driver:
         """Drive the engine until cancelled."""
         self._directory.start(trio.current_time())
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.fetches.run)
             task_status.started()
             while True:
                 await self._change_ring()
@@ -141,7 +146,7 @@ class Driver:
             DecodeError: for every malformed input.
         """
         self._transport.heard(sender.name, sender.address)
-        reply = self._directory.receive(body, sender.name, trio.current_time(), unix_ms())
+        reply = self._receive(body, sender.name)
         if reply is not None:
             self._transport.reply(reply, to=sender.address, target=sender.name)
         self._flush()
@@ -156,7 +161,7 @@ class Driver:
         if request.method != "POST":
             await exchange.answer(405, headers={"Allow": "POST"})
             return
-        reply = self._directory.receive(request.body, request.sender, trio.current_time(), unix_ms())
+        reply = self._receive(request.body, request.sender)
         self._flush()
         self.wake()
         await exchange.answer(200, body=reply or b"", sealed=True)
@@ -164,17 +169,22 @@ class Driver:
     async def _stream(self, message: Outgoing) -> None:
         reply = await self._transport.stream(message)
         now = trio.current_time()
-        if reply is None or not self._is_understood(reply, message.to, now):
+        if reply is None or not self._is_understood(reply, message.to):
             self._directory.failed(message.to, message.id, now)
             self.asker.failed(message.id)
         self._flush()
         self.wake()
 
-    def _is_understood(self, reply: bytes, sender: str, now: float) -> bool:
+    def _receive(self, body: bytes, sender: str) -> bytes | None:
+        if is_fetch_message(body):
+            return self.fetches.receive(body, sender)
+        return self._directory.receive(body, sender, trio.current_time(), unix_ms())
+
+    def _is_understood(self, reply: bytes, sender: str) -> bool:
         try:
             # Nothing is what a message that wants no answer is answered with.
             if reply:
-                self._directory.receive(reply, sender, now, unix_ms())
+                self._receive(reply, sender)
         except DecodeError as exc:
             log.debug("directory request failed", to=sender, reason=str(exc))
             return False

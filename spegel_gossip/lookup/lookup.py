@@ -31,6 +31,7 @@ from spegel_gossip.lookup.cache import AnswerCache
 from spegel_gossip.lookup.choice import HolderChoice
 from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.driver import Driver
+from spegel_gossip.lookup.fetches import Fetches
 from spegel_gossip.lookup.reaching import Reacher
 from spegel_gossip.lookup.snapshots import DirectoryCounts, KeyView, PurgeView, RingShare
 from spegel_gossip.lookup.survey import survey
@@ -115,11 +116,18 @@ class Lookup:
             spread_interval=config.spread_interval,
         )
         self._transport = Transport(record.addresses, datagrams, client)
+        self._choice = HolderChoice(zone=record.zone, rng=rng)
         self._driver = Driver(
-            self._directory, self._transport, has=has, set_note=set_note, on_purged=self._purged
+            self._directory,
+            self._transport,
+            has=has,
+            set_note=set_note,
+            on_purged=self._purged,
+            make_fetches=lambda wake: Fetches(
+                self._directory, self._transport, self._choice, wake, first_id=rng.getrandbits(62)
+            ),
         )
         self._asker = self._driver.asker
-        self._choice = HolderChoice(zone=record.zone, rng=rng)
         self._cache = AnswerCache()
         self._tagging = Tagging(self._directory, config, wake_driver=self._driver.wake)
         self._unreached: dict[Digest, int] = {}
@@ -198,6 +206,11 @@ class Lookup:
         """Remember how fast a holder was."""
         self._choice.transferred(holder, moved_bytes=moved_bytes, seconds=seconds)
 
+    @property
+    def fetches(self) -> Fetches:
+        """The way into the swarm (`routing.FetchRouter`)."""
+        return self._driver.fetches
+
     # -- news from the other parts ------------------------------------------------------------
 
     def on_membership(self, event: MembershipEvent) -> None:
@@ -212,6 +225,7 @@ class Lookup:
             case MemberDied(member) | MemberLeft(member):
                 self._transport.remove(member.name)
                 self._directory.member_gone(member.name, now)
+                self._driver.fetches.member_gone(member.name)
             case NoteReceived(name, note):
                 self._directory.receive_note(name, note, now)
             case UdpBlocked(member):
@@ -225,6 +239,7 @@ class Lookup:
     async def on_content(self, event: ContentEvent) -> None:
         """Take in news of the content store: advertise what is whole, withdraw what is gone."""
         now = trio.current_time()
+        self._driver.fetches.on_content(event)
         match event:
             case BlobAdded(digest, size):
                 self._blob_added(digest, size, now)

@@ -59,3 +59,25 @@ BATCHES = Counter(
     "Directory messages that went as requests over TCP.",
     ["outcome"],
 )
+
+FETCHES = Counter(
+    "spegel_gossip_lookup_fetches",
+    "What owners had this node do about blobs that its containerd wanted, by their word.",
+    ["verdict"],
+)
+
+LEASES = Counter(
+    "spegel_gossip_lookup_leases",
+    "What this node did as an owner of blobs that are fetched from upstream.",
+    ["what"],
+)
+
+LEASES_HELD = Gauge(
+    "spegel_gossip_lookup_leases_held",
+    "Fetches from upstream that this node looks after as an owner.",
+)
+
+QUESTIONS_WAITING = Gauge(
+    "spegel_gossip_lookup_fetches_waiting",
+    "Nodes that wait for this one's word whom to read a blob from.",
+)

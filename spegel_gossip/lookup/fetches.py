@@ -1,0 +1,325 @@
+"""Asks the owners whom to read a blob from, follows what arrives here, and tells the owners of it.
+
+`directory.fetch_desk` decides as an owner, `swarm.receptions` remembers as a receiver; this
+moves the bytes of both, and waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+import trio
+
+from spegel_gossip.content import BlobAdded, ContentEvent, PartialChanged, PartialRemoved
+from spegel_gossip.directory.engine import Directory
+from spegel_gossip.directory.fetch_desk import FetchDesk
+from spegel_gossip.directory.fetch_messages import FetchTold, ProgressItem, ProgressState, Verdict
+from spegel_gossip.directory.keys import PackedKey, pack_key
+from spegel_gossip.lookup import metrics
+from spegel_gossip.lookup.asking import unix_ms
+from spegel_gossip.lookup.choice import HolderChoice
+from spegel_gossip.lookup.transport import Transport
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.routing import (
+    FetchLeasedError,
+    FetchNeed,
+    Holders,
+    NoHolderError,
+    OwnersUnreachableError,
+    Peer,
+)
+from spegel_gossip.swarm.patience import URGENT_AFTER, stall_patience
+from spegel_gossip.swarm.receptions import Receptions, ReceptionState
+
+log = structlog.get_logger(__name__)
+
+RESEND_INTERVAL: Final = 0.15
+"""Seconds after which a question that had no answer at all is sent again."""
+
+SILENT_AFTER: Final = 0.6
+"""Seconds without any answer after which the next owner is asked to decide.
+
+Longer than an owner's worst turn of the loop: a second lease costs the registry the blob
+again, and this wait is paid once, because a silent owner is passed over for a while.
+"""
+
+SILENT_PAUSE: Final = 10.0
+"""Seconds for which an owner that was silent is asked last."""
+
+REPEAT_INTERVAL: Final = 0.5
+"""Seconds between two repetitions of a question that waits."""
+
+LOST_AFTER: Final = 2.0
+"""Seconds without a word after which an owner that had us wait is taken to be gone."""
+
+MAX_ROUNDS: Final = 4
+"""Times the owners are asked anew because those they named cannot be reached from here."""
+
+_STATES = {
+    ReceptionState.ARRIVING: ProgressState.ARRIVING,
+    ReceptionState.DONE: ProgressState.DONE,
+    ReceptionState.ENDED: ProgressState.ENDED,
+}
+
+
+@dataclass(slots=True)
+class _Question:
+    """One that is open with an owner."""
+
+    owner: str
+    heard_at: float = -math.inf
+    told: FetchTold | None = None
+    changed: trio.Event = field(default_factory=trio.Event)
+
+
+class Fetches:
+    """This node's way into the swarm (`routing.FetchRouter`)."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        transport: Transport,
+        choice: HolderChoice,
+        wake_driver: Callable[[], None],
+        *,
+        first_id: int,
+    ) -> None:
+        """Take the parts of the lookup; nothing is sent before somebody asks.
+
+        Args:
+            directory: of this node
+            transport: to members
+            choice: which holder first
+            wake_driver: has waiting requests begun
+            first_id: ids and tokens count up from here; of another boot they must be others
+        """
+        self._directory = directory
+        self._transport = transport
+        self._choice = choice
+        self._wake_driver = wake_driver
+        self._desk = FetchDesk(directory, first_token=first_id, first_id=first_id)
+        self._receptions = Receptions()
+        self._questions: dict[int, _Question] = {}
+        self._silent_until: dict[str, float] = {}
+        self._wakeup = trio.Event()
+
+    @property
+    def desk(self) -> FetchDesk:
+        """What this node decides as an owner; to be read."""
+        return self._desk
+
+    @property
+    def receptions(self) -> Receptions:
+        """What arrives at this node; to be read."""
+        return self._receptions
+
+    # -- the port -----------------------------------------------------------------------------
+
+    async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
+        """Return whom to read a blob from, waiting for as long as somebody else receives it.
+
+        Raises:
+            FetchLeasedError: this node is to fetch it from upstream.
+            NoHolderError: nobody has it, and this node may fetch it or not.
+            OwnersUnreachableError: no owner answers such a question.
+        """
+        started_at = trio.current_time()
+        self._receptions.asked(digest, offset=need.offset, total=need.total, now=started_at)
+        failed = list(need.failed)
+        for _ in range(MAX_ROUNDS):
+            told = await self._ask_owners(pack_key(digest), need, failed, started_at)
+            metrics.FETCHES.labels(_name(told)).inc()
+            if told is None:
+                raise OwnersUnreachableError(digest)
+            if told.verdict == Verdict.LEASE:
+                self._receptions.leased(digest, told.token)
+                self._wake()
+                raise FetchLeasedError(digest)
+            peers = self._peers(told)
+            if told.verdict not in {Verdict.READ, Verdict.ATTACH}:
+                raise NoHolderError(digest)
+            if peers:
+                return self._found(digest, told, peers)
+            failed += self._names(told)
+        raise NoHolderError(digest)
+
+    def place_of(self, digest: Digest) -> tuple[int, int]:
+        """Return how many bytes of a blob have arrived here, and our stamp among its receivers."""
+        return self._receptions.place_of(digest)
+
+    def byteless_leases(self, *, but: Digest) -> int:
+        """Return how many upstream fetches of this node have no byte yet."""
+        return self._receptions.byteless_leases(but=but)
+
+    # -- news ---------------------------------------------------------------------------------
+
+    def receive(self, body: bytes, sender: str) -> bytes | None:
+        """Take in a fetch message; return its answer, if it wants one.
+
+        Raises:
+            DecodeError: for every malformed input.
+        """
+        reply = self._desk.receive(body, sender, trio.current_time(), unix_ms())
+        self._flush()
+        return reply
+
+    def on_content(self, event: ContentEvent) -> None:
+        """Follow the ingests of the local store."""
+        match event:
+            case PartialChanged(digest, status):
+                now = trio.current_time()
+                self._receptions.changed(digest, offset=status.offset, total=status.total, now=now)
+            case BlobAdded(digest):
+                self._receptions.ended(digest, is_done=True)
+            case PartialRemoved(digest):
+                self._receptions.ended(digest, is_done=False)
+            case _:
+                return
+        self._wake()
+
+    def member_gone(self, name: str) -> None:
+        """Take in that a member is dead or left."""
+        self._silent_until.pop(name, None)
+        self._desk.member_gone(name, trio.current_time(), unix_ms())
+        self._flush()
+        for question in self._questions.values():
+            if question.owner == name:
+                question.changed.set()
+
+    async def run(self) -> None:
+        """Report and look after leases until cancelled."""
+        while True:
+            now = trio.current_time()
+            self._desk.handle_timer(now, unix_ms())
+            self._report(now)
+            self._flush()
+            timers = (self._desk.next_timer_at(), self._receptions.next_report_at())
+            self._wakeup = trio.Event()
+            with trio.move_on_at(min((at for at in timers if at is not None), default=math.inf)):
+                await self._wakeup.wait()
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    async def _ask_owners(
+        self, key: PackedKey, need: FetchNeed, failed: Sequence[str], started_at: float
+    ) -> FetchTold | None:
+        """Return the word of the first owner that decides; the young and the silent are passed over."""
+        now = trio.current_time()
+        owners = sorted(
+            self._directory.live_owners(key), key=lambda name: self._silent_until.get(name, 0.0) > now
+        )
+        young: list[str] = []
+        must_decide = bool(owners) and owners[0] != self._directory.live_owners(key)[0]
+        for owner in owners:
+            told = await self._ask(key, owner, need, failed, started_at, must_decide=must_decide)
+            if told is None:
+                self._silent_until[owner] = trio.current_time() + SILENT_PAUSE
+                must_decide = not young
+            elif told.verdict == Verdict.YOUNG:
+                young.append(owner)
+                must_decide = False
+            else:
+                return told
+        if young:
+            return await self._ask(key, young[0], need, failed, started_at, must_decide=True)
+        return None
+
+    async def _ask(
+        self,
+        key: PackedKey,
+        owner: str,
+        need: FetchNeed,
+        failed: Sequence[str],
+        started_at: float,
+        *,
+        must_decide: bool,
+    ) -> FetchTold | None:
+        """Return an owner's decision, waiting while it says to wait; None if it is silent or gone."""
+        question = _Question(owner)
+        asked_at = trio.current_time()
+        id_: int | None = None
+        try:
+            while True:
+                now = trio.current_time()
+                id_ = self._desk.ask(
+                    key,
+                    owner,
+                    id_=id_,
+                    offset=need.offset,
+                    total=need.total,
+                    failed=failed,
+                    stalled=need.stalled,
+                    must_decide=must_decide,
+                    is_urgent=now - started_at + need.waited >= URGENT_AFTER,
+                    now=now,
+                    unix_ms=unix_ms(),
+                )
+                self._questions[id_] = question
+                self._flush()
+                self._wake_driver()
+                is_waiting = question.heard_at > asked_at or question.told is not None
+                with trio.move_on_after(REPEAT_INTERVAL if is_waiting else RESEND_INTERVAL):
+                    while question.told is None or question.told.verdict == Verdict.WAIT:
+                        question.changed = trio.Event()
+                        await question.changed.wait()
+                        if owner not in self._directory.members:
+                            return None
+                if question.told is not None and question.told.verdict != Verdict.WAIT:
+                    return question.told
+                silence = trio.current_time() - max(question.heard_at, asked_at)
+                if silence >= (LOST_AFTER if question.told is not None else SILENT_AFTER):
+                    return None
+        finally:
+            if id_ is not None:
+                self._questions.pop(id_, None)
+
+    def _report(self, now: float) -> None:
+        report = self._receptions.report(now)
+        if report is None:
+            return
+        items = [
+            ProgressItem(pack_key(one.digest), one.token, one.offset, one.total, _STATES[one.state])
+            for one in report.receptions
+        ]
+        self._desk.report(
+            items, byteless=report.byteless, is_growing=report.is_growing, now=now, unix_ms=unix_ms()
+        )
+
+    def _flush(self) -> None:
+        now = trio.current_time()
+        for message in self._desk.messages_to_send():
+            self._transport.send(message, now)
+        for owner, told in self._desk.answers_received():
+            question = self._questions.get(told.id)
+            if question is not None and question.owner == owner:
+                question.told, question.heard_at = told, now
+                question.changed.set()
+        if self._transport.streams:
+            self._wake_driver()
+
+    def _wake(self) -> None:
+        self._wakeup.set()
+
+    def _found(self, digest: Digest, told: FetchTold, peers: Sequence[Peer]) -> Holders:
+        self._receptions.attached(digest, told.stamp)
+        is_growing = told.verdict == Verdict.ATTACH
+        patience = stall_patience(told.depth) if is_growing else None
+        return Holders(digest, tuple(peers), told.size, patience=patience, stamp=told.stamp)
+
+    def _names(self, told: FetchTold) -> list[str]:
+        names = (self._desk.name_of(one) for one in told.sources)
+        return [name for name in names if name is not None]
+
+    def _peers(self, told: FetchTold) -> list[Peer]:
+        peers = (self._transport.peer(name) for name in self._names(told))
+        return self._choice.order([peer for peer in peers if peer is not None], trio.current_time())
+
+
+def _name(told: FetchTold | None) -> str:
+    if told is None:
+        return "silent"
+    return Verdict(told.verdict).name.lower() if told.verdict in set(Verdict) else "unknown"
