@@ -1,4 +1,4 @@
-"""What membership costs real nodes on loopback: eight, one of a thousand, and fifty of which ten are killed."""
+"""What membership costs real nodes on loopback: eight, one of a thousand, fifty of which ten are killed."""
 
 from __future__ import annotations
 
