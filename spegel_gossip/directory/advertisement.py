@@ -93,6 +93,11 @@ class Advertisement:
         """What is advertised, withdrawals under way included; a live view."""
         return self._own
 
+    def held_record(self, key: PackedKey) -> Record | None:
+        """Return what is advertised of a key that is not under withdrawal."""
+        record = self._own.get(key)
+        return None if record is None or record.is_withdrawn else record
+
     def put(
         self, key: PackedKey, kind: RecordKind, now: float, *, size: int = 0, digest: PackedKey | None = None,
         observed_at_ms: int = 0,

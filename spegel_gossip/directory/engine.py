@@ -83,7 +83,7 @@ class Directory:
         self._requests = Timers()
         self._next_id = rng.getrandbits(32)
         self.resyncs_requested = 0
-        """Resyncs that notes led to: how often the net beneath the advertisement caught something."""
+        """Resyncs that notes led to."""
 
     def start(self, now: float) -> None:
         """Begin alone: owner of everything, answering itself."""
@@ -196,8 +196,7 @@ class Directory:
 
     def has_advertised(self, key: PackedKey) -> bool:
         """Return whether this member itself is a holder of a key."""
-        record = self._advertisement.records.get(key)
-        return record is not None and not record.is_withdrawn
+        return self._advertisement.held_record(key) is not None
 
     @property
     def advertised(self) -> int:
@@ -361,7 +360,8 @@ class Directory:
     def _answer_key(
         self, asked: QuestionKey, purpose: int, asker: str, now: float, unix_ms: int
     ) -> KeyAnswer:
-        return self._owner.answer(asked, purpose, asker, self.owners(asked.key), now, unix_ms)
+        own = None if asker == self.name else self._advertisement.held_record(asked.key)
+        return self._owner.answer(asked, purpose, asker, self.owners(asked.key), own, now, unix_ms)
 
     def _hear_purge(self, item: PurgeItem, now: float, unix_ms: int) -> None:
         if self._take_purge(item, now, unix_ms) and self.name in self.owners(item.key):

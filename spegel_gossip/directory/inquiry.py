@@ -71,6 +71,7 @@ class Inquiry:
         self._started_at = now
         self._asked: dict[str, None] = {}
         self._answered: dict[str, None] = {}
+        self._failed: dict[str, None] = {}
         self._repeated = False
         self._wants_next = True
         self._answers: dict[PackedKey, tuple[KeyAnswer, Verdict]] = {}
@@ -121,14 +122,16 @@ class Inquiry:
     def handle_timer(self, now: float) -> None:
         """End what has waited long enough."""
         if self._is_after(INQUIRY_TIMEOUT, now) or not self._order:
-            for key in self.open_keys:
-                # An owner that may not know is still better evidence than silence.
-                self._conclude(key, Verdict.NOBODY if self._heard[key] else Verdict.UNREACHABLE)
+            # Who may not know said "nobody", if anybody did, and who may know was silent.
+            self._give_up()
 
     def failed(self, owner: str) -> None:
         """Take in that an owner cannot be reached at all; the next is asked at once."""
         if owner in self._asked and owner not in self._answered:
             self._wants_next = True
+            self._failed[owner] = None
+            if all(name in self._answered or name in self._failed for name in self._order):
+                self._give_up()
 
     def answered(self, owner: str, answers: Mapping[PackedKey, KeyAnswer]) -> None:
         """Take in what an owner says; anybody's holders count, not anybody's "nobody"."""
@@ -151,6 +154,10 @@ class Inquiry:
     def outcome(self) -> Mapping[PackedKey, tuple[KeyAnswer, Verdict]]:
         """Return the verdicts so far, with the answer that each rests on."""
         return self._answers
+
+    def _give_up(self) -> None:
+        for key in self.open_keys:
+            self._conclude(key, Verdict.UNREACHABLE)
 
     def _is_after(self, delay: float, now: float) -> bool:
         # The sum as in next_timer_at: a difference may round to just below the delay, and spin.

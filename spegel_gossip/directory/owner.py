@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from spegel_gossip.directory.answers import Answerer
 from spegel_gossip.directory.inquiry import view_of
 from spegel_gossip.directory.keys import token_of
-from spegel_gossip.directory.messages import AckStatus, Advertise, AskedFor, KeyAnswer, QuestionKey
+from spegel_gossip.directory.messages import (
+    MAX_HOLDERS_ANSWERED,
+    AckStatus,
+    Advertise,
+    AskedFor,
+    KeyAnswer,
+    QuestionKey,
+)
 from spegel_gossip.directory.purges import Purges
+from spegel_gossip.directory.records import Record
 from spegel_gossip.directory.ring_change import RingChange
 from spegel_gossip.directory.roster import Roster
 from spegel_gossip.directory.shard import Shard
 from spegel_gossip.directory.youth import Youth
+from spegel_gossip.swim.names import name_hash
 
 
 class Owner:
@@ -56,11 +66,16 @@ class Owner:
         purpose: int,
         asker: str,
         owners: Sequence[str],
+        own: Record | None,
         now: float,
         unix_ms: int,
     ) -> KeyAnswer:
-        """Return what is known of a key whose owners, by the ring here, are these."""
-        return self._answerer.answer(
+        """Return what is known of a key whose owners, by the ring here, are these.
+
+        One that is asked although it is no owner (by a ring that differs, or as the owners
+        are silent) names itself if it holds the key: `own` is its record of that.
+        """
+        answer = self._answerer.answer(
             asked.key,
             asker=asker,
             zone=self._roster.zones.get(asker, ""),
@@ -70,4 +85,15 @@ class Owner:
             unix_ms=unix_ms,
             purged_at_ms=self._purges.purged_at_ms(asked.key, now),
             is_explained=purpose == AskedFor.EXPLAIN,
+        )
+        if own is None or self._roster.name in owners:
+            return answer
+        if own.digest is not None and own.observed_at_ms < answer.observed_at_ms:
+            return answer
+        return replace(
+            answer,
+            holders=(name_hash(self._roster.name), *answer.holders[: MAX_HOLDERS_ANSWERED - 1]),
+            size=own.size,
+            digest=own.digest,
+            observed_at_ms=own.observed_at_ms,
         )

@@ -11,7 +11,7 @@ import trio
 
 from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.inquiry import INQUIRY_TIMEOUT, REPEAT_AFTER, Inquiry, Verdict
-from spegel_gossip.directory.keys import PackedKey
+from spegel_gossip.directory.keys import PackedKey, is_tag
 from spegel_gossip.directory.messages import AskedFor, KeyAnswer
 from spegel_gossip.directory.outgoing import Answered, Outgoing
 from spegel_gossip.lookup import metrics
@@ -19,6 +19,9 @@ from spegel_gossip.lookup.transport import Transport
 
 MAX_OPEN_QUESTIONS: Final = 4_096
 """Questions waiting for an answer; beyond that, no more are asked until some have ended."""
+
+ANYBODY_TIMEOUT: Final = 0.25
+"""Seconds to wait for members that are no owners: who lives answers in a few milliseconds."""
 
 Verdicts = Mapping[PackedKey, tuple[KeyAnswer, Verdict]]
 _Receive = Callable[[str, Mapping[PackedKey, KeyAnswer]], None]
@@ -72,6 +75,36 @@ class Asker:
             metrics.HEDGES.inc(inquiry.hedges)
             for id_ in ids:
                 self._asked.pop(id_, None)
+
+    async def ask_any(self, key: PackedKey, members: Sequence[str]) -> KeyAnswer | None:
+        """Ask members that are no owners at once, and return the best answer; None if nobody has it.
+
+        For a digest the first who has it will do; of a tag, the newest observation within
+        the time there is.
+        """
+        changed = trio.Event()
+        heard: dict[str, KeyAnswer] = {}
+
+        def receive(member: str, answers: Mapping[PackedKey, KeyAnswer]) -> None:
+            heard.update(dict.fromkeys([member], next(iter(answers.values()))) if answers else {})
+            changed.set()
+
+        ids = [
+            self._ask(member, (key,), AskedFor.READ, receive, lambda _member: None, by_stream=False)
+            for member in members
+        ]
+        try:
+            with trio.move_on_after(ANYBODY_TIMEOUT):
+                while len(heard) < len(members):
+                    await changed.wait()
+                    changed = trio.Event()
+                    if not is_tag(key) and any(not answer.is_nobody for answer in heard.values()):
+                        break
+        finally:
+            for id_ in ids:
+                self._asked.pop(id_, None)
+        found = [answer for answer in heard.values() if not answer.is_nobody]
+        return max(found, key=lambda answer: answer.observed_at_ms, default=None)
 
     async def ask_one(self, key: PackedKey, owner: str) -> KeyAnswer | None:
         """Return all that one owner says, or None if it does not answer in time."""

@@ -68,6 +68,9 @@ from spegel_gossip.wire.datagrams import Datagrams
 from spegel_gossip.wire.kinds import DatagramKind
 from spegel_gossip.wire.server import PeerServer
 
+MAX_STRANGERS_ASKED: Final = 16
+"""Members asked for what they have themselves, when no owner of a key answers."""
+
 _DEFAULT_CONFIG: Final = LookupConfig()
 _PURPOSES = {Purpose.READ: AskedFor.READ, Purpose.FETCH: AskedFor.FETCH}
 
@@ -104,6 +107,7 @@ class Lookup:
             config: what the operator decides
         """
         self._config = config
+        self._rng = rng
         self._reacher = reacher
         self._me = record
         self._may_advertise = may_advertise
@@ -321,6 +325,10 @@ class Lookup:
         if purpose is Purpose.READ:
             self._remember(verdicts)
         answer, verdict = verdicts[packed]
+        if verdict is Verdict.UNREACHABLE:
+            anybody = await self._asker.ask_any(packed, self._strangers(packed))
+            if anybody is not None:
+                answer, verdict = anybody, Verdict.FOUND
         metrics.LOOKUPS.labels(kind, verdict.value).inc()
         metrics.LOOKUP_SECONDS.labels(verdict.value).observe(trio.current_time() - started_at)
         match verdict:
@@ -330,6 +338,15 @@ class Lookup:
                 raise NoHolderError(key)
             case Verdict.UNREACHABLE:
                 raise OwnersUnreachableError(key)
+
+    def _strangers(self, key: PackedKey) -> list[str]:
+        """Return some live members who are no owners: who has the key itself says so.
+
+        Three owners that die at once leave nobody who knows, until membership finds out.
+        """
+        known = {self._me.name, *self._directory.owners(key)}
+        others = sorted(name for name in self._directory.members if name not in known)
+        return self._rng.sample(others, min(MAX_STRANGERS_ASKED, len(others)))
 
     def _remember(self, verdicts: Verdicts) -> None:
         now = trio.current_time()

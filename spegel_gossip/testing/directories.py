@@ -27,6 +27,9 @@ GOSSIP_DELAY: Final = 3.0
 JOIN_DELAY: Final = 0.5
 """Seconds within which a new member has asked somebody for all members."""
 
+MAX_LATENESS: Final = 30.0
+"""Seconds after which the second of two packets arrives at the latest; withdrawals are kept for longer."""
+
 PING_INTERVAL: Final = 1.0
 UNIX_MS: Final = 1_700_000_000_000
 
@@ -52,6 +55,15 @@ class SimDirectories:
         self.members: dict[str, SimMember] = {}
         self.loss = loss
         self.cut: Callable[[str, str], bool] = lambda _from, _to: False
+        self.duplication = 0.0
+        """The share of messages that arrive twice, the second time up to `MAX_LATENESS` later."""
+
+        self.slow: dict[str, float] = {}
+        """Members whose every packet takes some seconds more, either way."""
+
+        self.delivered: Callable[[str, str, Advertise], None] = lambda _from, _to, _message: None
+        """Told of every advertisement when it has been taken in."""
+
         self.packets = 0
         self.records_told = 0
         self._max_delay = max_delay
@@ -82,6 +94,13 @@ class SimDirectories:
         for other in list(self.members.values()):
             self.after(self.rng.uniform(0.0, GOSSIP_DELAY), self._forgetting(other, name, gone.boot))
 
+    def leave(self, name: str) -> None:
+        """End a member that says goodbye: the others know within half a second."""
+        gone = self._dying[name] = self.members.pop(name)
+        self.after(GOSSIP_DELAY, lambda: self._bury_at_last(name, gone))
+        for other in list(self.members.values()):
+            self.after(self.rng.uniform(0.0, JOIN_DELAY), self._forgetting(other, name, gone.boot))
+
     def put(self, name: str, key: PackedKey, size: int = 1) -> None:
         """Have a member hold a key."""
         member = self.members[name]
@@ -107,6 +126,15 @@ class SimDirectories:
         member.engine.withdraw(key, self.now)
         self._drive(name)
 
+    def lose(self, name: str, key: PackedKey) -> None:
+        """Have a member's store lose a key without a word to its engine."""
+        self.members[name].held.pop(key, None)
+
+    def report_miss(self, name: str, key: PackedKey, holder: str) -> None:
+        """Have a member report that a holder does not have a key."""
+        self.members[name].engine.report_miss(key, holder, self.now)
+        self._drive(name)
+
     def after(self, delay: float, do: Callable[[], None]) -> None:
         """Do something later."""
         self._count += 1
@@ -123,6 +151,12 @@ class SimDirectories:
     def holders(self, owner: str, key: PackedKey) -> set[str]:
         """Return whom an owner names to a stranger as holders of a key."""
         return {self._name_of(hashed) for hashed in self.ask(owner, key).holders}
+
+    def holders_named(self, owner: str, key: PackedKey) -> set[str]:
+        """Return whom an owner names as holders, the dead too, by what it takes their names to be."""
+        engine = self.members[owner].engine
+        names = {engine.name_of(hashed) for hashed in self.ask(owner, key).holders}
+        return {name or "a member it does not know" for name in names}
 
     def ask(self, owner: str, key: PackedKey) -> KeyAnswer:
         """Return what an owner answers to a stranger who sees the ring as it does."""
@@ -229,8 +263,9 @@ class SimDirectories:
             self.members[target].engine.receive_note(source, note, self.now)
             self._drive(target)
 
-    def _delay(self) -> float:
-        return self.rng.uniform(0.0005, self._max_delay)
+    def _delay(self, *ends: str) -> float:
+        slowness = sum(self.slow.get(end, 0.0) for end in ends)
+        return self.rng.uniform(0.0005, self._max_delay) + slowness
 
     def _drive(self, name: str) -> None:
         """Do what a driver does after each thing that happens to an engine."""
@@ -270,7 +305,10 @@ class SimDirectories:
             self.records_told += len(told.records)
         is_lost = self.cut(source, target) or (not message.by_stream and self.rng.random() < self.loss)
         if not is_lost:
-            self.after(self._delay(), lambda: self._arrive(sender, target, message))
+            self.after(self._delay(source, target), lambda: self._arrive(sender, target, message))
+            if self.rng.random() < self.duplication:
+                again = self.rng.uniform(0.0, MAX_LATENESS)
+                self.after(again, lambda: self._arrive(sender, target, message))
         elif message.by_stream:
             self.after(self._delay(), lambda: self._fail(sender, message))
 
@@ -280,9 +318,13 @@ class SimDirectories:
                 self._fail(sender, message)
             return
         reply = self.members[target].engine.receive(message.body, sender.engine.name, self.now, UNIX_MS)
+        told = decode_untrusted(message.body)
+        if isinstance(told, Advertise):
+            self.delivered(sender.engine.name, target, told)
         self._drive(target)
         if reply is not None and (message.by_stream or self.rng.random() >= self.loss):
-            self.after(self._delay(), lambda: self._answer(sender, target, reply))
+            delay = self._delay(sender.engine.name, target)
+            self.after(delay, lambda: self._answer(sender, target, reply))
 
     def _answer(self, sender: SimMember, answerer: str, reply: bytes) -> None:
         if self._is_here(sender):

@@ -40,12 +40,12 @@ def not_run(reason: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared_lab(containerd_version: str) -> Iterator[Lab]:
+def shared_lab(containerd_version: str, request: pytest.FixtureRequest) -> Iterator[Lab]:
     reason = missing_for_lab()
     if reason is not None:
         not_run(reason)
     try:
-        lab = Lab(nodes=NODES, containerd=containerd_version)
+        lab = Lab(nodes=getattr(request.module, "NODES", NODES), containerd=containerd_version)
     except ContainerdMissingError as error:
         not_run(str(error))
         raise

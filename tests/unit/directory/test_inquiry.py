@@ -82,8 +82,20 @@ def test_slow_owners_are_hedged_then_asked_again_then_given_up() -> None:
     assert inquiry.owners_to_repeat(10.5) == []
     assert inquiry.next_timer_at() == pytest.approx(10.0 + INQUIRY_TIMEOUT)
     inquiry.handle_timer(10.0 + INQUIRY_TIMEOUT)
-    assert verdict(inquiry) is Verdict.NOBODY  # one answered, though it may not know
+    # One answered that does not know; who may know is silent.
+    assert verdict(inquiry) is Verdict.UNREACHABLE
     assert inquiry.hedges == 2
+
+
+def test_when_all_that_are_silent_cannot_be_reached_it_ends_at_once() -> None:
+    inquiry = begun(now=10.0)
+    inquiry.owners_to_ask(10.1)
+    inquiry.answered("b", {KEY: YOUNG})
+    inquiry.owners_to_ask(10.1)
+    inquiry.failed("a")
+    assert verdict(inquiry) is None
+    inquiry.failed("c")
+    assert verdict(inquiry) is Verdict.UNREACHABLE
 
 
 def test_silence_of_all_is_not_nobody() -> None:

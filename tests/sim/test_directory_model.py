@@ -1,0 +1,226 @@
+"""The directory against a model of what is true, through histories of everything that can happen.
+
+Checked in the middle of it all: (b) who is named, and for which keys; (c) that no word older
+than a withdrawal wins; (d) that rings are functions of member sets. And once all has come to
+rest: (a) all owners of every key name exactly its live holders. The bounds on what a change
+moves (e) stand in test_directory_cluster.py, and at n = 1,000 in benchmarks/directory.py.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from spegel_gossip.directory.keys import PackedKey, pack_key, token_of
+from spegel_gossip.directory.messages import Advertise
+from spegel_gossip.directory.records import RecordKind
+from spegel_gossip.directory.shard import FORMER_OWNER_INTERVAL, TOMBSTONE_INTERVAL
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.ring.ring import Ring
+from spegel_gossip.testing.directories import SimDirectories
+
+SETTLED = 150.0
+"""Seconds by which every back-off has passed, every grace is over, and every late packet is in."""
+
+ZONES = ("a", "b", "c")
+MEMBERS = 8
+KEYS = [pack_key(Digest.of(f"model {number}".encode())) for number in range(24)]
+
+
+class Model:
+    """A history over one cluster, and the truth beside it."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.cluster = SimDirectories(seed=seed, loss=0.15)
+        self.cluster.duplication = 0.1
+        self.cluster.delivered = self.delivered
+        self.names = [f"node-{number}" for number in range(MEMBERS)]
+        self.stores: dict[str, dict[PackedKey, None]] = {name: {} for name in self.names}
+        self.halves: frozenset[str] = frozenset()
+        # What each life of an owner heard last: by owner and its boot, holder and its boot, and key.
+        self.heard: dict[tuple[str, int, str, int, PackedKey], tuple[int, bool, float]] = {}
+        self.told_at: dict[tuple[str, int, PackedKey], float] = {}
+        self.owned_at: dict[tuple[str, int, PackedKey], float] = {}
+        for name in self.names[:5]:
+            self.start(name)
+
+    def run(self, steps: int) -> None:
+        acts: list[tuple[int, Callable[[], None]]] = [
+            (12, self.commit), (8, self.collect), (2, self.crash), (1, self.leave), (2, self.come_back),
+            (2, self.come_back_empty), (1, self.restart), (1, self.part), (2, self.meet), (1, self.slow_down),
+            (1, self.lose_and_find),
+        ]  # fmt: skip
+        for _ in range(steps):
+            self.rng.choices([act for _, act in acts], [weight for weight, _ in acts])[0]()
+            for _ in range(self.rng.randrange(3)):
+                self.wait(self.rng.choice((0.01, 0.2, 1.0, 4.0)))
+            self.check(self.rng.sample(KEYS, 3))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and remember who owned what meanwhile: rings change once a second at most."""
+        end = self.cluster.now + seconds
+        while self.cluster.now < end:
+            self.cluster.run_for(min(0.5, end - self.cluster.now))
+            self.remember_owners()
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        self.cluster.start(name, zone=self.rng.choice(ZONES))
+        for key in self.stores[name]:
+            self.cluster.put(name, key)
+        self.remember_owners()
+
+    def live(self) -> list[str]:
+        return sorted(self.cluster.members)
+
+    def gone(self) -> list[str]:
+        return [name for name in self.names if name not in self.cluster.members]
+
+    def commit(self) -> None:
+        name, key = self.rng.choice(self.live()), self.rng.choice(KEYS)
+        self.stores[name][key] = None
+        self.cluster.put(name, key)
+
+    def collect(self) -> None:
+        name = self.rng.choice(self.live())
+        if self.stores[name]:
+            key = self.rng.choice(sorted(self.stores[name]))
+            del self.stores[name][key]
+            self.cluster.withdraw(name, key)
+
+    def crash(self) -> None:
+        if len(self.cluster.members) > 2:
+            self.cluster.stop(self.rng.choice(self.live()))
+
+    def leave(self) -> None:
+        if len(self.cluster.members) > 2:
+            self.cluster.leave(self.rng.choice(self.live()))
+
+    def come_back(self) -> None:
+        if self.gone() and not self.halves:
+            self.start(self.rng.choice(self.gone()))
+
+    def come_back_empty(self) -> None:
+        if self.gone() and not self.halves:
+            name = self.rng.choice(self.gone())
+            self.stores[name] = {}
+            self.start(name)
+
+    def restart(self) -> None:
+        if not self.halves:
+            name = self.rng.choice(self.live())
+            self.cluster.stop(name)
+            self.start(name)
+
+    def part(self) -> None:
+        """Cut the cluster in two; each half holds the other for dead after a while."""
+        if self.halves or len(self.cluster.members) < 4:
+            return
+        half = self.halves = frozenset(self.rng.sample(self.live(), len(self.cluster.members) // 2))
+        self.cluster.cut = lambda source, target: (source in half) != (target in half)
+        self.wait(5.0)
+        for name in self.live():
+            for other in self.live():
+                if (name in half) != (other in half):
+                    self.cluster.bury(name, other)
+
+    def meet(self) -> None:
+        if self.halves:
+            self.halves = frozenset()
+            self.cluster.cut = lambda source, target: False
+            self.cluster.introduce_all()
+
+    def slow_down(self) -> None:
+        self.cluster.slow = {self.rng.choice(self.names): self.rng.choice((0.3, 1.0))}
+
+    def lose_and_find(self) -> None:
+        """Let a store lose a blob without an event; somebody misses it there and says so."""
+        name = self.rng.choice(self.live())
+        if not self.stores[name]:
+            return
+        key = self.rng.choice(sorted(self.stores[name]))
+        del self.stores[name][key]
+        self.cluster.lose(name, key)
+        self.cluster.report_miss(self.rng.choice(self.live()), key, name)
+
+    # -- what must hold ------------------------------------------------------------------------
+
+    def delivered(self, holder: str, owner: str, message: Advertise) -> None:
+        boot = self.cluster.members[owner].boot
+        for record in message.records:
+            self.told_at[owner, boot, record.key] = self.cluster.now
+            life = (owner, boot, holder, message.boot, record.key)
+            sequence, _, _ = self.heard.get(life, (0, False, 0.0))
+            if record.sequence > sequence:
+                is_withdrawn = record.kind == RecordKind.WITHDRAWN
+                self.heard[life] = (record.sequence, is_withdrawn, self.cluster.now)
+
+    def remember_owners(self) -> None:
+        for name, member in self.cluster.members.items():
+            for key in KEYS:
+                if name in member.engine.owners(key):
+                    self.owned_at[name, member.boot, key] = self.cluster.now
+
+    def check(self, keys: list[PackedKey]) -> None:
+        now = self.cluster.now
+        # (d) whichever way it came about
+        ring = self.cluster.members[self.rng.choice(self.live())].engine.ring
+        anew = Ring.of(ring.zones)
+        assert ring.epoch == anew.epoch
+        assert all(ring.preference_list(token_of(key)) == anew.preference_list(token_of(key)) for key in KEYS)
+        for name, member in self.cluster.members.items():
+            for key in keys:
+                named = self.cluster.holders_named(name, key)
+                # (b) the dead and the left, as far as this owner has heard, are named by it no more
+                assert named <= set(member.engine.members)
+                # (b) what it has not owned for a minute, nor was told since, it answers for no more
+                last = max(
+                    self.owned_at.get((name, member.boot, key), -1e9),
+                    self.told_at.get((name, member.boot, key), -1e9),
+                )
+                # (of itself everybody speaks, owner or not)
+                assert named <= {name} or now - last <= FORMER_OWNER_INTERVAL + 5.0
+                for holder in named & set(self.cluster.members):
+                    boot = self.cluster.members[holder].boot
+                    heard = self.heard.get((name, member.boot, holder, boot, key))
+                    # (c) whatever came late, or twice
+                    if heard is not None and now - heard[2] < TOMBSTONE_INTERVAL:
+                        assert not heard[1], f"{holder} withdrew it from {name}"
+
+    def check_at_rest(self) -> None:
+        self.meet()
+        self.cluster.slow = {}
+        self.wait(SETTLED)
+        for key in KEYS:
+            really = {name for name in self.cluster.members if key in self.stores[name]}
+            assert really == self.cluster.live_holders(key)
+            views = {member.engine.owners(key) for member in self.cluster.members.values()}
+            assert len(views) == 1
+            for owner in views.pop():
+                # This is (a).
+                assert self.cluster.holders_named(owner, key) == really
+        packets = self.cluster.packets
+        self.wait(60.0)
+        assert self.cluster.packets == packets, "at rest nothing is sent"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_directory_is_true(seed: int) -> None:
+    model = Model(seed)
+    for _ in range(2):
+        model.run(40)
+        model.check_at_rest()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_the_directory_is_true_through_a_long_history(seed: int) -> None:
+    model = Model(seed)
+    for _ in range(10):
+        model.run(300)
+        model.check_at_rest()
