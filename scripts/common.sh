@@ -32,8 +32,10 @@ need_packages() {
         fail "apt-get install$missing failed; run it by hand to see why."
 }
 
-# ensure_venv: the checkout installed with its development tools in $venv; quick when nothing changed.
+# ensure_venv [run]: the checkout installed in $venv, with its development tools unless it is only run;
+# quick when nothing changed.
 ensure_venv() {
+    wanted=${1:-dev}
     python=${PYTHON:-python3}
     command -v "$python" >/dev/null 2>&1 || need_packages "$python=python3"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -50,12 +52,21 @@ ensure_venv() {
     fi
     stamp="$venv/.installed"
     inputs=$(cat pyproject.toml hatch_build.py spegel_gossip/version.py spegel_gossip/stores/containerd/protos/*/*.proto 2>/dev/null | cksum)
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$root $inputs" ]; then
-        return 0
+    state="$root $inputs"
+    have=$(cat "$stamp" 2>/dev/null || true)
+    # What has the tools can be run too, and keeps them up to date whoever asks.
+    [ -n "$have" ] && [ "${have% run}" = "$have" ] && wanted=dev
+    [ "$wanted" = dev ] || state="$state run"
+    [ "$have" != "$state" ] || return 0
+    if [ "$wanted" = dev ]; then
+        say "installing spegel-gossip and its development tools into .venv (a minute)"
+        what='.[dev]'
+    else
+        say "installing spegel-gossip into .venv (half a minute, once)"
+        what=.
     fi
-    say "installing spegel-gossip and its development tools into .venv (a minute)"
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]' ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$what" ||
         fail "pip could not install the project; the lines above say why."
-    printf '%s' "$root $inputs" >"$stamp"
+    printf '%s' "$state" >"$stamp"
 }

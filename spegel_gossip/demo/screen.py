@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import trio
@@ -14,6 +15,8 @@ from spegel_gossip.demo.view import VIEW_WIDTH, Rates, draw
 
 FRAME_INTERVAL = 0.1
 """Seconds between two drawings; one takes some milliseconds."""
+
+_FONTS = re.compile(r"@font-face {.*?}\s*", re.DOTALL)
 
 
 class Screen:
@@ -55,7 +58,9 @@ async def run_photographer(picture: Picture, path: Path) -> None:
             best = len(colours)
             console = Console(record=True, width=VIEW_WIDTH, file=io.StringIO(), force_terminal=True)
             console.print(view)
-            await trio.Path(path).write_text(console.export_svg(title="scripts/demo"))
+            svg = console.export_svg(title="scripts/demo", unique_id="demo")
+            # Without fonts from somebody's server: who looks at a picture should ask nobody.
+            await trio.Path(path).write_text(_FONTS.sub("", svg))
         await trio.sleep(FRAME_INTERVAL)
 
 
