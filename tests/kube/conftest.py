@@ -19,7 +19,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    # A file says with CONTAINERD_VERSIONS and DISCOVERY what it is about, if not the usual.
+    # A file says with CONTAINERD_VERSIONS, and with VALUES of the chart, what it is about, if not the usual.
     if "containerd_version" in metafunc.fixturenames:
         offered = getattr(metafunc.module, "CONTAINERD_VERSIONS", VERSIONS)
         wanted = metafunc.config.getoption("--containerd").split(",")
@@ -51,7 +51,7 @@ def cluster(containerd_version: str) -> Iterator[KubeCluster]:
 def installed(cluster: KubeCluster, request: pytest.FixtureRequest) -> Release:
     """Our release, ready on all nodes."""
     release = Release(cluster, "registry.lab/spegel-gossip:dev")
-    release.install(discovery=getattr(request.module, "DISCOVERY", "dns"))
+    release.install(*getattr(request.module, "VALUES", ()))
     return release
 
 

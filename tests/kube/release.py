@@ -11,13 +11,15 @@ from urllib.parse import urlencode
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from kube.manifests import NAME, NAMESPACE, manifests
 from kube.objects import is_rolled_out
 from kubelab.cluster import KubeCluster
 from kubelab.node import KubeNode
 from lab.node import STATUS_PORT
 from lab.process import CommandError, wait_until
 
+NAME = "spegel-gossip"
+NAMESPACE = "spegel-gossip"
+CHART = Path(__file__).resolve().parents[2] / "deploy" / "chart"
 ROLLED_OUT_TIMEOUT = 120.0
 MEMBERS_TIMEOUT = 60.0
 FOUND_TIMEOUT = 30.0
@@ -32,11 +34,31 @@ class Release:
     def __init__(self, cluster: KubeCluster, image: str) -> None:
         self._cluster = cluster
         self._image = image
+        self.hosts_before: dict[str, dict[str, bytes]] = {}
 
-    def install(self, *, discovery: str) -> None:
-        """Install it and wait until it is ready everywhere."""
-        self._cluster.apply(*manifests(self._image, discovery=discovery))
+    def install(self, *values: str) -> None:
+        """Install the chart with these values (`name=value`), and wait until it is ready everywhere."""
+        self.hosts_before = {node.name: node.hosts_files() for node in self._cluster.nodes}
+        self._cluster.helm("install", *self._chart(*values), "--create-namespace")
         self.wait_ready(len(self._cluster.nodes))
+
+    def begin_upgrade(self, *values: str) -> None:
+        """Install the chart again with other values, and do not wait."""
+        self._cluster.helm("upgrade", *self._chart(*values))
+
+    def is_upgraded(self) -> bool:
+        """Whether all pods are of the newest revision, and ready."""
+        found = self._cluster.get("daemonset", NAME, "-n", NAMESPACE)
+        return is_rolled_out(found, len(self._cluster.nodes))
+
+    def uninstall(self) -> None:
+        """Take it away, as an operator does; helm waits for what it starts."""
+        self._cluster.helm("uninstall", NAME, "-n", NAMESPACE)
+
+    def _chart(self, *values: str) -> list[str]:
+        repository, _, tag = self._image.rpartition(":")
+        chosen = (f"image.repository={repository}", f"image.tag={tag}", *values)
+        return [NAME, str(CHART), "-n", NAMESPACE, *(f"--set={one}" for one in chosen)]
 
     def wait_ready(self, count: int) -> None:
         """Wait until the DaemonSet is ready on so many nodes and all of these know each other."""

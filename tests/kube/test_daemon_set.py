@@ -77,6 +77,7 @@ def test_pulls_go_on_while_no_node_can_reach_the_api_server(cluster: KubeCluster
     reference = cluster.push(app(4), "team/all-cut-off", "v1")
     for node in cluster.nodes:
         node.namespace.black_hole(address=cluster.control_plane.namespace.address)
+    for node in cluster.nodes:
         cluster.wait_node(node, is_ready=False)
     holder.pull(reference)
     for node in others:

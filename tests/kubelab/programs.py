@@ -13,6 +13,7 @@ DEBIAN = "debian"
 
 _BUILT = {
     "kube-apiserver": f"kubernetes-{KUBERNETES}",
+    "kubectl": f"kubernetes-nodes-{KUBERNETES}",
     "kubelet": f"kubernetes-nodes-{KUBERNETES}",
     "kube-proxy": f"kubernetes-nodes-{KUBERNETES}",
     "kube-controller-manager": f"kubernetes-nodes-{KUBERNETES}",
