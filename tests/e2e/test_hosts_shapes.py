@@ -167,11 +167,15 @@ def test_certificates_without_a_file_still_open_their_registry(lab: Lab, certs: 
 
 def test_a_file_that_is_rewritten_is_ours_again_when_the_node_starts(lab: Lab, certs: Path) -> None:
     node = lab.nodes[0]
+    file = certs / "k3s.lab" / "hosts.toml"
+    theirs = file.read_text()
     node.start("--write-hosts", f"--hosts-dir={certs}", seeds=[])
     node.wait_ready()
-    file = certs / "k3s.lab" / "hosts.toml"
-    file.write_text(SHAPES["k3s.lab"].replace("UPSTREAM", lab.registry.url))
-    node.restart()
+    node.stop()
+    # As k3s does at its start.
+    file.write_text(theirs)
+    node.start("--write-hosts", f"--hosts-dir={certs}", seeds=[])
+    node.wait_ready()
     image = images.image(992, [0])
     lab.registry.push(image, "shapes/again", "v1")
     asked = requests(node)
