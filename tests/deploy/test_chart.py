@@ -27,7 +27,8 @@ VARIANTS: dict[str, list[str]] = {
         *("--set", "hostNetwork=false,networkPolicy.enabled=true"),
     ],
     "static": ["--set", "discovery.kind=static", "--set", "discovery.seeds={10.0.0.1,node-b:1}"],
-    "plaintext": ["--set", "cluster.plaintext=true"],
+    "plaintext": ["--set", "cluster.plaintext=true,cluster.key.existingSecret="],
+    "plaintext and a key": ["--set", "cluster.plaintext=true"],
     "cilium": [
         *("--set", "networkPolicy.cilium.enabled=true,discovery.kind=kubernetes"),
         *("--set-json", 'networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]'),

@@ -58,6 +58,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- default (printf "%s-key" (include "spegel-gossip.fullname" .)) .Values.cluster.key.existingSecret }}
 {{- end }}
 
+{{/* With plaintext and a key, both are understood: the stage between the two. */}}
+{{- define "spegel-gossip.hasKey" -}}
+{{- if or (not .Values.cluster.plaintext) .Values.cluster.key.existingSecret }}yes{{ end }}
+{{- end }}
+
 {{- define "spegel-gossip.securityContext" -}}
 {{- $context := deepCopy .Values.securityContext }}
 {{- with .Values.seLinuxOptions }}{{ $_ := set $context "seLinuxOptions" . }}{{ end }}
