@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-DEFAULT_NODES = 5
-DEFAULT_SIZE = 250
+from spegel_gossip.demo.config import DemoConfig
+
+_DEFAULTS = DemoConfig()
 
 
 @click.command("demo")
@@ -15,7 +16,7 @@ DEFAULT_SIZE = 250
     "--nodes",
     metavar="N",
     type=click.IntRange(3, 20),
-    default=DEFAULT_NODES,
+    default=_DEFAULTS.nodes,
     show_default=True,
     help="Nodes at first; one more joins in the end.",
 )
@@ -23,7 +24,7 @@ DEFAULT_SIZE = 250
     "--size",
     metavar="MB",
     type=click.IntRange(1, 2000),
-    default=DEFAULT_SIZE,
+    default=_DEFAULTS.size_mb,
     show_default=True,
     help="Size of the image; every node gets a copy of it, on disk.",
 )
@@ -31,7 +32,7 @@ DEFAULT_SIZE = 250
     "--seed",
     metavar="N",
     type=int,
-    default=0,
+    default=_DEFAULTS.seed,
     show_default=True,
     help="Decides what is in the image and which node plays which part.",
 )
@@ -54,7 +55,7 @@ def command(nodes: int, size: int, seed: int, keep: bool, picture: Path | None) 
 
     from spegel_gossip.cli.foreground import run_to_end
     from spegel_gossip.demo.errors import ClaimError
-    from spegel_gossip.demo.run import DemoConfig, run_demo
+    from spegel_gossip.demo.run import run_demo
 
     config = DemoConfig(nodes=nodes, size_mb=size, seed=seed, keep=keep, picture=picture)
     console = Console(highlight=False)

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from spegel_gossip.demo.asking import Asker
 from spegel_gossip.demo.cluster import Cluster
+from spegel_gossip.demo.config import DemoConfig
 from spegel_gossip.demo.errors import ClaimError, DemoError
 from spegel_gossip.demo.lines import Lines
 from spegel_gossip.demo.picture import Picture
@@ -33,26 +33,6 @@ from spegel_gossip.demo.watch import run_watch
 MB: Final = 1_000_000
 _WIDE: Final = 10_000
 _SPARE_BYTES: Final = 100 * MB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoConfig:
-    """What can be chosen."""
-
-    nodes: int = 5
-    """Nodes at first; one more joins in the end."""
-
-    size_mb: int = 250
-    """Size of the image in MB; every node gets a copy."""
-
-    seed: int = 0
-    """Of the image's content and of who plays which part."""
-
-    keep: bool = False
-    """Leave the cluster up until Ctrl-C."""
-
-    picture: Path | None = None
-    """Where the view goes as an SVG, as it was when most was moving."""
 
 
 async def run_demo(config: DemoConfig, console: Console) -> None:
