@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from kube.objects import is_rolled_out
 from kubelab.cluster import KubeCluster
 from kubelab.node import KubeNode
-from lab.node import STATUS_PORT
 from lab.process import CommandError, wait_until
 
 NAME = "spegel-gossip"
@@ -107,36 +104,28 @@ class Release:
         )
 
     def holders(self, node: KubeNode, reference: str) -> list[str]:
-        """The nodes that hold an image, as this node finds them; asked by the admin socket in its pod."""
+        """The nodes that hold an image, as this node finds them."""
+        found = self._admin(node, f"/holders?{urlencode({'key': reference})}")
+        return [str(one["name"]) for one in found.get("holders", [])]
+
+    def _admin(self, node: KubeNode, path: str) -> dict[str, Any]:
+        # By the socket in the state directory, which is there on the pods' network and on the node's alike.
         connection = http.client.HTTPConnection("localhost")
         connection.sock = link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         link.settimeout(ADMIN_TIMEOUT)
         with closing(connection):
             try:
                 link.connect(str(node.machine.path(ADMIN_SOCKET)))
-                connection.request("GET", f"/holders?{urlencode({'key': reference})}")
-                answer = connection.getresponse()
-                document = json.loads(answer.read())
-            except OSError:
-                return []
-        return [str(one["name"]) for one in document.get("holders", [])]
+                connection.request("GET", path)
+                document: dict[str, Any] = json.loads(connection.getresponse().read())
+            except (OSError, http.client.HTTPException):
+                return {}
+        return document
 
     def alive(self, node: KubeNode) -> int:
         """How many members a node counts as alive; 0 while it does not answer."""
-        return int(self.metrics(node).get(("spegel_gossip_members", "alive"), 0))
-
-    def metrics(self, node: KubeNode) -> dict[tuple[str, str], float]:
-        """Each sample by its name and its state, if it has one; {} while nobody answers."""
-        try:
-            _, body = node.namespace.get(node.address, STATUS_PORT, "/metrics", timeout=2.0)
-        except OSError:
-            return {}
-        samples: dict[tuple[str, str], float] = {}
-        for family in text_string_to_metric_families(body.decode()):
-            for sample in family.samples:
-                key = (sample.name, sample.labels.get("state", ""))
-                samples[key] = samples.get(key, 0.0) + sample.value
-        return samples
+        members = self._admin(node, "/members").get("members", [])
+        return sum(one["state"] == "alive" for one in members)
 
     def pods(self) -> Mapping[str, Any]:
         """Our pods by their node."""

@@ -121,6 +121,14 @@ class KubeNode:
         """Pull through the CRI's hosts.toml, as ctr does it: for images that no pod is to start."""
         self.ctr("images", "pull", "--hosts-dir", str(settings.CERTS_DIRECTORY), reference, timeout=timeout)
 
+    def reaches(self, address: str, port: int) -> bool:
+        """Whether somebody accepts connections there."""
+        try:
+            self.namespace.connect(address, port, timeout=2.0).close()
+        except OSError:
+            return False
+        return True
+
     def write_hosts(self, registry: str, url: str) -> None:
         """Tell containerd where a registry is, as an operator does."""
         # containerd 1.6 refuses a file without a host.
