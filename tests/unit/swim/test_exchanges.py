@@ -1,11 +1,13 @@
 import contextlib
 from itertools import pairwise
 
+import msgpack
 import pytest
 
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.swim import claim_codec, codec, exchange_codec
 from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.claims import Claim
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.exchanges import CLAIMS_A_TURN, push_pull_scale
 from spegel_gossip.swim.member import MemberState
@@ -260,3 +262,18 @@ def test_claims_before_a_malformed_one_are_taken_in() -> None:
     with pytest.raises(DecodeError):
         solo.engine.answer_push_pull(body, "n1", solo.now)
     assert solo.state_of("m1") is MemberState.ALIVE
+
+
+def test_a_node_of_the_next_release_lives_with_this_one_and_is_told_on_whole() -> None:
+    solo = SoloEngine("n1", "n2")
+    said = [*msgpack.unpackb(codec.encode(make_claim("n9"))), "what comes next", 7]
+    ping = [1, 5, BOOT, b"", "and here"]
+    data = b"".join(map(msgpack.packb, ([99, "a new kind"], said, ping)))
+    solo.engine.receive_datagram(data, address_of("n9"), "n9", solo.now)
+    solo.drain()
+    assert solo.messages_to("n9", Ack) == [Ack(5, BOOT)]
+    solo.run_dry()
+    told = [one.message for one in solo.sent if isinstance(one.message, Claim) and one.message.name == "n9"]
+    assert told
+    assert all(codec.encode(claim) == msgpack.packb(said) for claim in told)
+    assert codec.encode(solo.table_told()["n9"]) == msgpack.packb(said)
