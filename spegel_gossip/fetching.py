@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.oci.digest import Digest
+
+
+class SlotYieldedError(SpegelGossipError):
+    """The bytes will come, and another request of the same client needs the slot more.
+
+    Tell the client that there is an answer, and end it before its first byte: it asks again.
+    """
+
+    def __init__(self, digest: Digest, size: int) -> None:
+        """Keep the blob, and how long it is."""
+        self.digest = digest
+        self.size = size
+        super().__init__(f"{digest} is on its way; its slot is given back")
 
 
 class Segment(Protocol):
@@ -97,6 +111,7 @@ class BlobFetcher(Protocol):
         Raises:
             RoutingError: nobody has it, nobody could be asked, or every holder failed.
             InvalidRangeError: the blob is shorter than `start`.
+            SlotYieldedError: the client is to ask again.
         """
 
     async def size(self, digest: Digest) -> int:

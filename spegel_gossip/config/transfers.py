@@ -49,6 +49,17 @@ def parse_count(text: str) -> int:
 class TransferSettings:
     """What an operator may decide about the moving of bytes."""
 
+    swarm: bool = field(
+        default=True,
+        metadata=setting.about(
+            "swarm",
+            None,
+            "",
+            "One node of the cluster fetches a blob from the registry, the others read it from there as it "
+            "arrives. Without, each node that asks before the first one is done goes to the registry itself.",
+            has_negative=True,
+        ),
+    )
     max_uploads: int = field(
         default=_TRANSFER.max_uploads,
         metadata=setting.about(

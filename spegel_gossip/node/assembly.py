@@ -16,6 +16,7 @@ from spegel_gossip.content import ContentNotFoundError, ContentStore, ContentSto
 from spegel_gossip.discovery.dns import DnsSeeds
 from spegel_gossip.discovery.seeds import Seeds
 from spegel_gossip.discovery.source import SeedName, SeedSource
+from spegel_gossip.discovery.srv import SrvSeeds
 from spegel_gossip.discovery.static import StaticSeed
 from spegel_gossip.gossip.driver import Gossip
 from spegel_gossip.gossip.memory import MemberMemory
@@ -39,6 +40,7 @@ from spegel_gossip.swim.member import MemberRecord
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
 from spegel_gossip.transfer.server import TransferServer
+from spegel_gossip.transfer.spreading import Spreading
 from spegel_gossip.version import __version__
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.credentials import Credentials
@@ -139,8 +141,20 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         on_event=lookup.on_membership,
     )
     transfer = TransferConfig(max_uploads=config.max_uploads, upload_rate=config.upload_limit)
-    TransferServer(store, peer_server, transfer, pump=pump)
-    fetcher = PeerBlobFetcher(lookup, peer_client, transfer, zone=config.zone)
+    TransferServer(
+        store,
+        peer_server,
+        transfer,
+        pump=pump,
+        place_of=lookup.fetches.place_of if config.swarm else None,
+    )
+    fetcher = PeerBlobFetcher(
+        lookup,
+        peer_client,
+        transfer,
+        zone=config.zone,
+        spreading=Spreading(lookup.fetches, store) if config.swarm else None,
+    )
     readiness = Readiness(
         store=store,
         has_seeds=bool(config.seeds or config.seed_dns or config.kubernetes_service or memory.addresses),
@@ -193,7 +207,9 @@ def _seed_sources(config: NodeConfig, peer_port: int, rng: random.Random) -> lis
     sources: list[SeedSource] = [
         StaticSeed(SeedName(seed.host, seed.port or peer_port)) for seed in config.seeds
     ]
-    if config.seed_dns is not None:
+    if config.seed_dns is not None and config.seed_dns.startswith("_"):
+        sources.append(SrvSeeds(config.seed_dns, rng=rng))
+    elif config.seed_dns is not None:
         sources.append(DnsSeeds(config.seed_dns, port=peer_port))
     if config.kubernetes_service is not None:
         # The client takes more memory than everything else here: only for those who chose it.

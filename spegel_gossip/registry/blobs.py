@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from spegel_gossip.content import BlobReader, ContentNotFoundError, ContentStore, ContentStoreError
-from spegel_gossip.fetching import BlobFetcher, BlobStream
+from spegel_gossip.fetching import BlobFetcher, BlobStream, SlotYieldedError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidRangeError
 from spegel_gossip.oci.media_type import OCTET_STREAM
 from spegel_gossip.oci.range import ByteRange, RequestedRange
 from spegel_gossip.registry import metrics
 from spegel_gossip.registry.answer import LOCAL, PEER, Answer, BlobBody, Outcome, content_headers
+from spegel_gossip.registry.yielded import YieldedStream
 
 
 class Blobs:
@@ -43,7 +44,12 @@ class Blobs:
             reader = await self._store.open(digest)
         except ContentStoreError as exc:
             _count_failure(exc)
-            return await self._get_from_peer(digest, requested)
+            try:
+                return await self._get_from_peer(digest, requested)
+            except SlotYieldedError as yielded:
+                part = None if requested is None else requested.within(yielded.size)
+                stream = YieldedStream(digest, yielded.size, part)
+                return _answer(digest, yielded.size, part, stream, source=PEER, outcome=Outcome.PEER)
         try:
             part = None if requested is None else requested.within(reader.size)
         except InvalidRangeError:

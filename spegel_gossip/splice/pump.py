@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from spegel_gossip.content import BlobReader, ContentStoreError
+from spegel_gossip.content import BlobReader, ContentStoreError, PartialBlob
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.fetching import BlobStream, Segment
 from spegel_gossip.splice.caching import CacheRelease
@@ -22,6 +22,7 @@ from spegel_gossip.splice.conduit import Conduit
 from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError, SourceFailedError
+from spegel_gossip.splice.growing import push_growing
 from spegel_gossip.splice.outlet import CLIENT_CLOSED_ERRNOS, Outlet
 from spegel_gossip.splice.residency import ResidentWindow
 from spegel_gossip.splice.throttle import Throttle
@@ -112,6 +113,24 @@ class Pump:
             return await self._deliver(outlet, work)
         finally:
             await close_source(reader)
+
+    async def send_growing(
+        self,
+        sock: trio.socket.SocketType,
+        growing: PartialBlob,
+        offset: int,
+        count: int,
+        *,
+        throttle: Throttle | None = None,
+    ) -> Delivery:
+        """Send `count` bytes from `offset` of a blob that is still arriving, as they arrive, and close it."""
+        outlet = self._outlet(sock, throttle)
+        try:
+            work = partial(push_growing, outlet, growing, offset, count, turn=self._turn)
+            return await self._deliver(outlet, work)
+        finally:
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await growing.aclose()
 
     async def send_stream(
         self, sock: trio.socket.SocketType, stream: BlobStream, offset: int, count: int

@@ -5,6 +5,8 @@ from __future__ import annotations
 import structlog
 import trio
 
+from spegel_gossip.errors import SpegelGossipError
+from spegel_gossip.fetching import SlotYieldedError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
 from spegel_gossip.routing import AllHoldersFailedError, Peer, Purpose, Router
@@ -20,7 +22,9 @@ from spegel_gossip.transfer.pace import Rates
 from spegel_gossip.transfer.race import Opener
 from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
+from spegel_gossip.transfer.spreading import Spreading, SpreadingLookup
 from spegel_gossip.transfer.stream import Experience, PeerBlobStream
+from spegel_gossip.transfer.tail import TAIL_HEADER
 from spegel_gossip.transfer.zones import ZoneCounter
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.response import PeerResponse
@@ -36,9 +40,18 @@ READ_BYTES = 64 << 10
 class PeerBlobFetcher:
     """Asks the router who has it, and those who have it for the bytes."""
 
-    def __init__(self, router: Router, client: PeerClient, config: TransferConfig, *, zone: str = "") -> None:
-        """Take the process's router and client, and this node's zone."""
+    def __init__(
+        self,
+        router: Router,
+        client: PeerClient,
+        config: TransferConfig,
+        *,
+        zone: str = "",
+        spreading: Spreading | None = None,
+    ) -> None:
+        """Take the process's router and client, this node's zone, and its part in the swarm."""
         self._router = router
+        self._spreading = spreading
         self._client = client
         self._config = config
         self._hedges = Hedges()
@@ -59,11 +72,13 @@ class PeerBlobFetcher:
         Raises:
             RoutingError: nobody has it, nobody could be asked, or every holder failed.
             InvalidRangeError: the blob is shorter than `start`.
+            SlotYieldedError: containerd is to ask again, because a slot is wanted.
         """
         if self._experience.cuts.must_refuse(digest):
             raise AllHoldersFailedError(digest, ["its answers ended without a byte, again and again"])
         sibling = self._experience.families.join(digest, start)
-        sources = self._sources(digest, Purpose.FETCH, sibling.family)
+        lookup = await self._spreading_lookup(digest, start)
+        sources = self._sources(digest, Purpose.FETCH, sibling.family, lookup)
         stream = PeerBlobStream(
             Opener(self._client, sources, self._hedges, self._config.first_byte_timeout),
             Wanted(digest, start, stop),
@@ -76,15 +91,58 @@ class PeerBlobFetcher:
         has_begun = False
         try:
             with trio.move_on_after(self._config.answer_timeout):
-                await stream.begin()
+                await self._begin(stream, lookup)
                 has_begun = True
         finally:
             if not has_begun:
                 self._experience.families.leave(digest, sibling)
         if not has_begun:
+            self._yield_slot(digest, lookup)
             raise _out_of_time(digest, sources, self._config)
         metrics.FIRST_BYTE_SECONDS.labels("blob").observe(trio.current_time() - begun_at)
         return stream
+
+    async def _spreading_lookup(self, digest: Digest, start: int) -> SpreadingLookup | None:
+        if self._spreading is None:
+            return None
+        status = await self._spreading.ingest_of(digest)
+        if status is None:
+            return None
+        return SpreadingLookup(self._router, self._spreading, digest, status, start=start)
+
+    async def _begin(self, stream: PeerBlobStream, lookup: SpreadingLookup | None) -> None:
+        spreading = self._spreading
+        if spreading is None or lookup is None or not lookup.total:
+            await stream.begin()
+            return
+        is_wanted = False
+        failure: SpegelGossipError | None = None
+
+        async def watch(scope: trio.CancelScope) -> None:
+            nonlocal is_wanted
+            await spreading.wait_until_slot_is_wanted(stream.digest)
+            is_wanted = True
+            scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, nursery.cancel_scope)
+            try:
+                await stream.begin()
+            except SpegelGossipError as exc:
+                failure = exc
+            is_wanted = False
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if is_wanted:
+            self._yield_slot(stream.digest, lookup)
+        spreading.began(stream.digest)
+
+    def _yield_slot(self, digest: Digest, lookup: SpreadingLookup | None) -> None:
+        spreading = self._spreading
+        if spreading is not None and lookup is not None and lookup.total and spreading.may_yield(digest):
+            spreading.yielded(digest)
+            raise SlotYieldedError(digest, lookup.total)
 
     def reject(self, digest: Digest) -> None:
         """Take note that the bytes of a blob that arrived here are not those of its digest.
@@ -139,7 +197,13 @@ class PeerBlobFetcher:
         """
         return await self._manifests.get(digest)
 
-    def _sources(self, digest: Digest, purpose: Purpose, family: Family | None = None) -> Sources:
+    def _sources(
+        self,
+        digest: Digest,
+        purpose: Purpose,
+        family: Family | None = None,
+        lookup: SpreadingLookup | None = None,
+    ) -> Sources:
         return Sources(
             self._router,
             digest,
@@ -147,10 +211,11 @@ class PeerBlobFetcher:
             limit=self._config.max_sources,
             is_banned=self._experience.blame.is_banned,
             family=family,
+            spreading=lookup,
         )
 
     async def _fetch_manifest(self, digest: Digest) -> bytes:
-        sources = self._sources(digest, Purpose.FETCH)
+        sources = self._sources(digest, Purpose.FETCH, lookup=await self._spreading_lookup(digest, 0))
         with trio.move_on_after(self._config.answer_timeout):
             return await self._manifest_from_any(digest, sources)
         raise _out_of_time(digest, sources, self._config)
@@ -160,7 +225,7 @@ class PeerBlobFetcher:
         while True:
             peer = await sources.next()
             try:
-                data = await self._manifest_from(peer, digest)
+                data = await self._manifest_from(peer, digest, sources)
             except HolderFailedError as exc:
                 sources.give_up(peer, exc)
                 continue
@@ -169,18 +234,20 @@ class PeerBlobFetcher:
             self._experience.zones.received(len(data), zone=peer.zone)
             return data
 
-    async def _manifest_from(self, peer: Peer, digest: Digest) -> bytes:
+    async def _manifest_from(self, peer: Peer, digest: Digest, sources: Sources) -> bytes:
+        tail = sources.tail_request(peer, 0)
         response = await ask(
             self._client,
             peer,
             "GET",
             f"{MANIFESTS_PATH}{digest}",
-            headers={},
-            patience=self._config.first_byte_timeout,
+            headers={} if tail is None else {TAIL_HEADER: tail.header()},
+            patience=sources.first_byte_patience(peer, self._config.first_byte_timeout),
         )
         data = None
+        patience = sources.stall_patience(peer) or self._config.stall_timeout
         try:
-            data = await self._read(response)
+            data = await self._read(response, patience)
         finally:
             await response.aclose(drained=data is not None)
         if len(data) < HASH_IN_THREAD_BYTES:
@@ -191,7 +258,7 @@ class PeerBlobFetcher:
             raise HolderFailedError(Reason.WRONG_ANSWER, "its bytes do not have the digest")
         return data
 
-    async def _read(self, response: PeerResponse) -> bytes:
+    async def _read(self, response: PeerResponse, patience: float) -> bytes:
         length = response.content_length
         if length > MAX_MANIFEST_BYTES:
             raise HolderFailedError(Reason.WRONG_ANSWER, f"a manifest of {length} bytes")
@@ -199,13 +266,13 @@ class PeerBlobFetcher:
         left = length - len(response.head)
         while left > 0:
             data = None
-            with trio.move_on_after(self._config.stall_timeout):
+            with trio.move_on_after(patience):
                 try:
                     data = await response.socket.recv(min(left, READ_BYTES))
                 except OSError as exc:
                     raise HolderFailedError(Reason.ENDED, f"its connection broke: {exc}") from exc
             if data is None:
-                raise HolderFailedError(Reason.STALLED, f"no byte for {self._config.stall_timeout:g} s")
+                raise HolderFailedError(Reason.STALLED, f"no byte for {patience:g} s")
             if not data:
                 raise HolderFailedError(Reason.ENDED, f"it ended {left} bytes early")
             chunks.append(data)

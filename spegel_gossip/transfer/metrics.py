@@ -51,6 +51,11 @@ HEDGES = Counter(
     "Requests for a blob sent to a second holder because the first took unusually long to begin.",
 )
 
+YIELDS = Counter(
+    "spegel_gossip_transfer_yields",
+    "Answers to containerd ended before their first byte, so that its own upstream request gets the slot.",
+)
+
 BANS = Counter(
     "spegel_gossip_transfer_bans",
     "Holders that are not asked for a blob any more, because wrong bytes of it arrived here.",

@@ -13,6 +13,7 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidRangeError
 from spegel_gossip.routing import Peer
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
+from spegel_gossip.transfer.tail import BEHIND_HEADER, TAIL_HEADER, TailRequest
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.errors import PeerRefusedError, PeerUnreachableError, WireError
 from spegel_gossip.wire.response import PeerResponse
@@ -89,8 +90,17 @@ async def ask(
     raise HolderFailedError(Reason.UNREACHABLE, f"no answer within {patience:g} s")
 
 
-async def open_blob(client: PeerClient, peer: Peer, wanted: Wanted, *, patience: float) -> Opened:
+async def open_blob(
+    client: PeerClient, peer: Peer, wanted: Wanted, *, patience: float, tail: TailRequest | None = None
+) -> Opened:
     """Ask a holder for a blob, or a part of it.
+
+    Args:
+        client: the process's one
+        peer: the holder
+        wanted: what of it
+        patience: seconds for the first byte
+        tail: what to tell a holder that is still receiving the blob itself
 
     Raises:
         HolderFailedError: as for `ask`, or the answer is not what was asked for.
@@ -98,6 +108,8 @@ async def open_blob(client: PeerClient, peer: Peer, wanted: Wanted, *, patience:
     """
     range_header = wanted.range_header
     headers = {} if range_header is None else {"Range": range_header}
+    if tail is not None:
+        headers[TAIL_HEADER] = tail.header()
     give_up_at = trio.current_time() + patience
     response = await ask(
         client, peer, "GET", f"{BLOBS_PATH}{wanted.digest}", headers=headers, patience=patience
@@ -169,6 +181,8 @@ def _refusal(response: PeerResponse, headers: Mapping[str, str]) -> HolderFailed
         return InvalidRangeError(headers.get("Range", ""), int(match[1]))
     if status == 503 and BUSY_HEADER.lower() in response.headers:
         return HolderFailedError(Reason.BUSY, "it is busy")
+    if status == 503 and BEHIND_HEADER.lower() in response.headers:
+        return HolderFailedError(Reason.STALLED, "it is not ahead of us")
     if status >= 500:
         return HolderFailedError(Reason.UNAVAILABLE, f"it answered {status}")
     return HolderFailedError(Reason.WRONG_ANSWER, f"it answered {status}")

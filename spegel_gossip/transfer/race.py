@@ -54,7 +54,7 @@ class _Race:
         """Return the winner, or None where all that were asked have failed and were given up."""
         async with trio.open_nursery() as nursery:
             self._begin(first, nursery)
-            delay = self._opener.hedges.delay
+            delay = self._opener.hedges.delay if self._opener.sources.is_hedgeable else None
             if delay is not None:
                 nursery.start_soon(self._hedge, delay, nursery)
         for peer in self._running.values():
@@ -81,7 +81,13 @@ class _Race:
         opener = self._opener
         asked_at = trio.current_time()
         try:
-            opened = await open_blob(opener.client, peer, self._wanted, patience=opener.patience)
+            opened = await open_blob(
+                opener.client,
+                peer,
+                self._wanted,
+                patience=opener.sources.first_byte_patience(peer, opener.patience),
+                tail=opener.sources.tail_request(peer, self._wanted.start),
+            )
         except HolderFailedError as exc:
             opener.sources.give_up(peer, exc)
         except InvalidRangeError as exc:

@@ -13,6 +13,7 @@ from spegel_gossip.content import (
     ContentNotFoundError,
     ContentStore,
     ContentStoreUnavailableError,
+    PartialBlob,
 )
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidDigestError, InvalidRangeError
@@ -24,6 +25,7 @@ from spegel_gossip.splice.throttle import Throttle
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.opening import BLOBS_PATH, BUSY_HEADER, MANIFESTS_PATH
+from spegel_gossip.transfer.tail import BEHIND_HEADER, TAIL_HEADER, Place, is_ahead, parse_tail_untrusted
 from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 from spegel_gossip.wire.server import PeerServer
 
@@ -36,10 +38,25 @@ class TransferServer:
     """Answers other members from the content store."""
 
     def __init__(
-        self, store: ContentStore, server: PeerServer, config: TransferConfig, *, pump: Pump
+        self,
+        store: ContentStore,
+        server: PeerServer,
+        config: TransferConfig,
+        *,
+        pump: Pump,
+        place_of: Place | None = None,
     ) -> None:
-        """Register the two paths; nothing runs but what the server calls."""
+        """Register the two paths; nothing runs but what the server calls.
+
+        Args:
+            store: what this node has
+            server: where others ask for it
+            config: how many at once, how fast
+            pump: the process's one
+            place_of: how far this node is with a blob; None: growing copies are not sent
+        """
         self._store = store
+        self._place_of = place_of
         self._max_uploads = config.max_uploads
         self._pump = pump
         self._throttle = None if config.upload_rate is None else Throttle(config.upload_rate)
@@ -68,7 +85,10 @@ class TransferServer:
         self._uploads += 1
         metrics.IN_FLIGHT.labels("sent").inc()
         try:
-            reader = await self._store.open(digest)
+            reader = await self._open_whole(digest)
+            if reader is None:
+                await self._serve_growing(request, exchange, digest)
+                return
             try:
                 await self._answer(request, exchange, digest, reader)
             finally:
@@ -82,10 +102,40 @@ class TransferServer:
             self._uploads -= 1
             metrics.IN_FLIGHT.labels("sent").dec()
 
+    async def _open_whole(self, digest: Digest) -> BlobReader | None:
+        try:
+            return await self._store.open(digest)
+        except ContentNotFoundError:
+            return None
+
+    async def _serve_growing(self, request: PeerRequest, exchange: PeerExchange, digest: Digest) -> None:
+        """Send a copy that is still arriving, to a child that is behind it.
+
+        Raises:
+            ContentNotFoundError: there is none, or the child did not ask for one.
+        """
+        child = parse_tail_untrusted(request.headers.get(TAIL_HEADER.lower()))
+        if child is None or self._place_of is None or request.method != "GET":
+            raise ContentNotFoundError(digest)
+        growing = await self._store.open_partial(digest)
+        try:
+            status = growing.poll()
+            if status is None or status.total == 0:
+                raise ContentNotFoundError(digest)
+            _, stamp = self._place_of(digest)
+            if not is_ahead(status, stamp, child):
+                await self._refuse(
+                    exchange, 503, outcome="behind", headers={BEHIND_HEADER: str(status.offset)}
+                )
+                return
+            await self._answer(request, exchange, digest, growing)
+        finally:
+            await growing.aclose()
+
     async def _answer(
-        self, request: PeerRequest, exchange: PeerExchange, digest: Digest, reader: BlobReader
+        self, request: PeerRequest, exchange: PeerExchange, digest: Digest, source: BlobReader | PartialBlob
     ) -> None:
-        size = reader.size
+        size = source.size if isinstance(source, BlobReader) else source.total
         headers = {
             "Content-Type": OCTET_STREAM,
             "Docker-Content-Digest": str(digest),
@@ -109,10 +159,16 @@ class TransferServer:
             exchange.finish(sent=0)
             metrics.UPLOADS.labels("head").inc()
             return
-        source = "read" if reader.fileno() is None else "file"
-        delivery = await self._pump.send(sock, reader, body.start, body.length, throttle=self._throttle)
+        if isinstance(source, BlobReader):
+            kind = "read" if source.fileno() is None else "file"
+            delivery = await self._pump.send(sock, source, body.start, body.length, throttle=self._throttle)
+        else:
+            kind = "partial"
+            delivery = await self._pump.send_growing(
+                sock, source, body.start, body.length, throttle=self._throttle
+            )
         exchange.finish(sent=delivery.moved)
-        metrics.BYTES.labels("sent", source).inc(delivery.moved)
+        metrics.BYTES.labels("sent", kind).inc(delivery.moved)
         metrics.UPLOADS.labels(delivery.ending.value).inc()
         self._log(delivery, digest, to=request.sender)
 

@@ -9,10 +9,12 @@ import structlog
 import trio
 
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.routing import AllHoldersFailedError, Peer, Purpose, Router, RoutingError
+from spegel_gossip.routing import AllHoldersFailedError, Holders, Peer, Purpose, Router, RoutingError
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
 from spegel_gossip.transfer.siblings import Family
+from spegel_gossip.transfer.spreading import FIRST_BYTE_PATIENCE, SpreadingLookup
+from spegel_gossip.transfer.tail import TailRequest
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +31,7 @@ class Sources:
         limit: int,
         is_banned: Callable[[Digest, str], bool],
         family: Family | None = None,
+        spreading: SpreadingLookup | None = None,
     ) -> None:
         """Ask nobody yet.
 
@@ -39,6 +42,7 @@ class Sources:
             limit: holders given at most
             is_banned: says of a holder that it is not to be asked for this blob
             family: the other streams of the blob, to share the lookup and the holders with
+            spreading: where containerd itself has an ingest open: names growing sources too
         """
         self.size = 0
         """Bytes of the blob as the directory has it; 0 if it does not know, or was not asked yet."""
@@ -49,6 +53,8 @@ class Sources:
         self._limit = limit
         self._is_banned = is_banned
         self._family = family
+        self._spreading = spreading
+        self._growing: dict[str, Holders] = {}
         self._waiting: OrderedDict[str, Peer] = OrderedDict()
         self._tried: set[str] = set()
         self._banned: set[str] = set()
@@ -70,9 +76,10 @@ class Sources:
             OwnersUnreachableError: the very first lookup: nobody could be asked.
             AllHoldersFailedError: there is no holder left to try.
         """
-        if len(self._tried) < self._limit and not self._waiting:
+        is_open = self._spreading is not None or len(self._tried) < self._limit
+        if is_open and not self._waiting:
             await self._look_up()
-        if len(self._tried) >= self._limit or not self._waiting:
+        if not is_open or not self._waiting:
             raise AllHoldersFailedError(self._digest, self._attempts)
         loads = Counter[str]() if self._family is None else self._family.loads()
         # Of those that serve the fewest of this blob's streams, the first in the router's order.
@@ -91,6 +98,11 @@ class Sources:
         self._attempts.append(f"{peer.name}: {failure}")
         metrics.SOURCE_SWITCHES.labels(failure.reason.value).inc()
         log.debug("holder given up", digest=str(self._digest), holder=peer.name, reason=str(failure))
+        if self._spreading is not None:
+            told = self._spreading.stalled if failure.reason is Reason.STALLED else self._spreading.failed
+            told.append(peer.name)
+        if peer.name in self._growing:
+            return
         if failure.reason is Reason.MISS:
             self._router.report_miss(self._digest, peer.name)
         elif failure.reason in {Reason.UNREACHABLE, Reason.STALLED, Reason.SLOW}:
@@ -101,7 +113,10 @@ class Sources:
         found = None if family is None or self._tried else family.known_holders(now)
         if found is None:
             try:
-                found = await self._router.lookup(self._digest, self._purpose)
+                if self._spreading is not None:
+                    found = await self._spreading.find()
+                else:
+                    found = await self._router.lookup(self._digest, self._purpose)
             except RoutingError:
                 if not self._tried and not self._banned:
                     raise
@@ -112,8 +127,37 @@ class Sources:
         for peer in found.holders:
             if self._is_banned(self._digest, peer.name):
                 self._ban(peer)
-            elif peer.name not in self._tried:
+            elif peer.name not in self._tried or self._spreading is not None:
+                # The owner has weighed what we said of it.
                 self._waiting[peer.name] = peer
+                self._note_growth(peer.name, found)
+
+    def _note_growth(self, name: str, found: Holders) -> None:
+        if found.patience is None:
+            self._growing.pop(name, None)
+        else:
+            self._growing[name] = found
+
+    @property
+    def is_hedgeable(self) -> bool:
+        """Whether a second holder may be asked beside a first; the swarm gives each asker one."""
+        return self._spreading is None
+
+    def first_byte_patience(self, peer: Peer, usual: float) -> float:
+        """Return the seconds that a holder gets for its first byte."""
+        return FIRST_BYTE_PATIENCE if peer.name in self._growing else usual
+
+    def stall_patience(self, peer: Peer) -> float | None:
+        """Return the seconds without a byte that a growing source gets; None for one that has it all."""
+        found = self._growing.get(peer.name)
+        return None if found is None else found.patience
+
+    def tail_request(self, peer: Peer, offset: int) -> TailRequest | None:
+        """Return what to tell a source that is still receiving, None for any other."""
+        if self._spreading is not None:
+            self._spreading.reached(offset)
+        found = self._growing.get(peer.name)
+        return None if found is None else TailRequest(offset, found.stamp)
 
     def _ban(self, peer: Peer) -> None:
         if peer.name not in self._banned:

@@ -142,12 +142,15 @@ class PeerBlobStream:
         self._sibling.holder = ""
         peer, opened = await self._opener.open(wanted)
         self._source = self._sibling.holder = peer.name
+        patience = self._opener.sources.stall_patience(peer)
+        # One that is still receiving is as fast as what it receives from.
+        usual = self._experience.rates.usual if patience is None else 0.0
         return PeerSegment(
             peer,
             opened,
-            self._config.stall_timeout,
+            self._config.stall_timeout if patience is None else patience,
             trio.current_time(),
-            Pace(self._config, usual=self._experience.rates.usual),
+            Pace(self._config, usual=usual),
             opened.start,
         )
 

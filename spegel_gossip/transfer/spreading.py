@@ -1,0 +1,128 @@
+"""The swarm as a fetcher meets it: whom to read from while a blob spreads, and when to give a slot back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from spegel_gossip.content import ContentStore, ContentStoreError, PartialStatus
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.routing import FetchNeed, FetchRouter, Holders, OwnersUnreachableError, Purpose, Router
+from spegel_gossip.swarm.patience import HOLD_TIMEOUT, Yields
+from spegel_gossip.transfer import metrics
+
+LOOK_INTERVAL: Final = 0.05
+"""Seconds between two looks whether a slot is wanted."""
+
+FIND_INTERVAL: Final = 0.1
+"""Seconds between two lookups of one request, lest sources that refuse at once make it spin."""
+
+FIRST_BYTE_PATIENCE: Final = 3.0
+"""Seconds for the first byte of a source that is still receiving, before its owner is asked again.
+
+The owner knows whether it is alive; asking again is cheap, and names the same one if it is.
+"""
+
+
+class Spreading:
+    """This node's side of the swarm, for all its requests."""
+
+    def __init__(self, router: FetchRouter, store: ContentStore) -> None:
+        """Take what knows the owners, and what knows the ingests."""
+        self._router = router
+        self._store = store
+        self._yields = Yields()
+
+    async def ingest_of(self, digest: Digest) -> PartialStatus | None:
+        """Return how far containerd's own ingest of a blob is; None where it is not pulling it."""
+        try:
+            partial = await self._store.open_partial(digest)
+        except ContentStoreError:
+            return None
+        try:
+            return partial.poll()
+        finally:
+            await partial.aclose()
+
+    async def find(self, digest: Digest, need: FetchNeed) -> Holders:
+        """Return whom to read from, waiting while somebody receives it.
+
+        Raises:
+            RoutingError: this node fetches it from upstream, or it is as if there were no swarm.
+        """
+        return await self._router.lookup_to_fetch(digest, need)
+
+    def place_of(self, digest: Digest) -> tuple[int, int]:
+        """Return how many bytes of a blob are here, and this node's stamp among its receivers."""
+        return self._router.place_of(digest)
+
+    async def wait_until_slot_is_wanted(self, digest: Digest) -> None:
+        """Return once a request has been held for as long as it may be while a lease here has no byte."""
+        begun_at = trio.current_time()
+        while True:
+            await trio.sleep(LOOK_INTERVAL)
+            now = trio.current_time()
+            if now - begun_at < HOLD_TIMEOUT or not self._yields.may_yield(digest, now):
+                continue
+            if self._router.byteless_leases(but=digest):
+                return
+
+    def may_yield(self, digest: Digest) -> bool:
+        """Return whether an answer without a byte would be borne."""
+        return self._yields.may_yield(digest, trio.current_time())
+
+    def yielded(self, digest: Digest) -> None:
+        """Count an answer without a byte."""
+        metrics.YIELDS.inc()
+        self._yields.yielded(digest, trio.current_time())
+
+    def began(self, digest: Digest) -> None:
+        """Take in that a blob's first byte came."""
+        self._yields.began(digest)
+
+
+class SpreadingLookup:
+    """The lookups of one request: through the swarm while it answers, else through the router."""
+
+    def __init__(
+        self, router: Router, spreading: Spreading, digest: Digest, status: PartialStatus, *, start: int
+    ) -> None:
+        self._router = router
+        self._spreading = spreading
+        self._digest = digest
+        self._status = status
+        self._offset = max(start, status.offset)
+        self._begun_at = trio.current_time()
+        self._found_at = -FIND_INTERVAL
+        self.failed: list[str] = []
+        self.stalled: list[str] = []
+
+    @property
+    def total(self) -> int:
+        """Bytes of the blob as containerd has it; 0 if it does not know."""
+        return self._status.total
+
+    def reached(self, offset: int) -> None:
+        """Take in how far the request is."""
+        self._offset = max(self._offset, offset)
+
+    async def find(self) -> Holders:
+        """Return whom to read from.
+
+        Raises:
+            RoutingError: as for `Spreading.find`.
+        """
+        await trio.sleep_until(self._found_at + FIND_INTERVAL)
+        self._found_at = trio.current_time()
+        need = FetchNeed(
+            self._offset,
+            self._status.total,
+            tuple(self.failed),
+            tuple(self.stalled),
+            trio.current_time() - self._begun_at,
+        )
+        try:
+            return await self._spreading.find(self._digest, need)
+        except OwnersUnreachableError:
+            return await self._router.lookup(self._digest, Purpose.FETCH)
