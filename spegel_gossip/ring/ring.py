@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Self
 
 from spegel_gossip.ring.points import TOKEN_SPACE, epoch_of, points_of, virtual_nodes
@@ -33,19 +32,6 @@ REBUILD_CHANGES = 32
 """Changed members from which building anew beats changing in place."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRange:
-    """The tokens after `start` up to and with `stop`, clockwise; may pass zero."""
-
-    start: int
-    stop: int
-
-    @property
-    def length(self) -> int:
-        """How many tokens it has; a range that ends where it starts is the whole ring."""
-        return (self.stop - self.start) % TOKEN_SPACE or TOKEN_SPACE
-
-
 class Ring:
     """The members by token. Owned by whoever changes it; hand out a `copy`."""
 
@@ -58,6 +44,7 @@ class Ring:
         self._free: list[int] = []
         self._epoch: int | None = None
         self._distinct_zones: int | None = None
+        self._slot_zones: list[str] | None = None
 
     @classmethod
     def of(cls, zones: Mapping[str, str]) -> Self:
@@ -179,21 +166,7 @@ class Ring:
         distinct = min(wanted, self._zone_count())
         if distinct <= 1:
             return self._first_members(token, wanted)
-        walk = min(ZONE_WALK, len(self._zones))
-        owners: list[str] = []
-        seen_zones: dict[str, None] = {}
-        passed_over: list[str] = []
-        for name in self._clockwise(token):
-            zone = self._zones[name]
-            if zone in seen_zones:
-                passed_over.append(name)
-            else:
-                seen_zones[zone] = None
-                owners.append(name)
-            met = len(owners) + len(passed_over)
-            if (len(owners) == distinct and met >= wanted) or met == walk:
-                break
-        return tuple((owners + passed_over)[:wanted])
+        return self._spread_members(token, wanted, distinct)
 
     def shares(self) -> dict[str, float]:
         """Return for each member which part of all tokens it is the first owner of."""
@@ -203,15 +176,6 @@ class Ring:
             lengths[self._names[slot]] += (token - before) % TOKEN_SPACE
             before = token
         return {name: length / TOKEN_SPACE for name, length in lengths.items()}
-
-    def token_ranges(self, name: str) -> list[TokenRange]:
-        """Return the ranges whose first owner a member is, one for each of its virtual nodes."""
-        slot = self._slot_of.get(name)
-        return [
-            TokenRange(self._tokens[at - 1], self._tokens[at])
-            for at in range(len(self._tokens))
-            if self._slots[at] == slot
-        ]
 
     def _first_members(self, token: int, wanted: int) -> tuple[str, ...]:
         """Return the first distinct members from a token on; zones aside, that is all there is to it.
@@ -229,16 +193,33 @@ class Ring:
             at += 1
         return tuple([self._names[slot] for slot in found])
 
-    def _clockwise(self, token: int) -> Iterator[str]:
-        """Yield distinct members from a token on, each once."""
-        size = len(self._tokens)
-        start = bisect_left(self._tokens, token)
-        seen: dict[int, None] = {}
-        for step in range(start, start + size):
-            slot = self._slots[step % size]
-            if slot not in seen:
-                seen[slot] = None
-                yield self._names[slot]
+    def _spread_members(self, token: int, wanted: int, distinct: int) -> tuple[str, ...]:
+        """Return the first members from a token on, new zones first; as quick, for the same reason."""
+        slots, size, zone_of = self._slots, len(self._slots), self._zones_by_slot()
+        walk = min(ZONE_WALK, len(self._zones))
+        at = bisect_left(self._tokens, token)
+        owners: list[int] = []
+        passed_over: list[int] = []
+        seen_zones: list[str] = []
+        while len(owners) + len(passed_over) < walk:
+            slot = slots[at if at < size else at - size]
+            at += 1
+            if slot in owners or slot in passed_over:
+                continue
+            zone = zone_of[slot]
+            if zone in seen_zones:
+                passed_over.append(slot)
+            else:
+                seen_zones.append(zone)
+                owners.append(slot)
+            if len(owners) == distinct and len(owners) + len(passed_over) >= wanted:
+                break
+        return tuple([self._names[slot] for slot in (owners + passed_over)[:wanted]])
+
+    def _zones_by_slot(self) -> list[str]:
+        if self._slot_zones is None:
+            self._slot_zones = [self._zones.get(name, "") for name in self._names]
+        return self._slot_zones
 
     def _zone_count(self) -> int:
         if self._distinct_zones is None:
@@ -248,6 +229,7 @@ class Ring:
     def _changed(self) -> None:
         self._epoch = None
         self._distinct_zones = None
+        self._slot_zones = None
 
     def _name_at(self, at: int) -> str:
         return self._names[self._slots[at]]

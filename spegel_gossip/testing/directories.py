@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +18,7 @@ from spegel_gossip.directory.inquiry import INQUIRY_TIMEOUT, Inquiry, Verdict, r
 from spegel_gossip.directory.keys import PackedKey
 from spegel_gossip.directory.messages import Advertise, Answer, AskedFor, KeyAnswer, Question, QuestionKey
 from spegel_gossip.directory.outgoing import Outgoing
+from spegel_gossip.ring.ring import Ring
 from spegel_gossip.swim.names import name_hash
 
 MAX_DATAGRAM: Final = 1_100
@@ -26,6 +27,9 @@ GOSSIP_DELAY: Final = 3.0
 
 JOIN_DELAY: Final = 0.5
 """Seconds within which a new member has asked somebody for all members."""
+
+MAX_RINGS: Final = 256
+"""Rings kept for those who come to the same one later."""
 
 MAX_LATENESS: Final = 30.0
 """Seconds after which the second of two packets arrives at the latest; withdrawals are kept for longer."""
@@ -71,6 +75,9 @@ class SimDirectories:
         self._count = 0
         self._boots = 0
         self._dying: dict[str, SimMember] = {}
+        self._rings: dict[object, Ring] = {}
+        self.detection = 0.0
+        """Seconds until the first hears that a member died: what membership takes, which is not simulated."""
 
     def start(self, name: str, *, zone: str = "") -> SimMember:
         """Start a member, or start it anew under a new boot; it and the others hear of each other."""
@@ -90,9 +97,10 @@ class SimDirectories:
     def stop(self, name: str) -> None:
         """End a member without a word; the others find out in their time."""
         gone = self._dying[name] = self.members.pop(name)
-        self.after(GOSSIP_DELAY, lambda: self._bury_at_last(name, gone))
+        self.after(self.detection + GOSSIP_DELAY, lambda: self._bury_at_last(name, gone))
         for other in list(self.members.values()):
-            self.after(self.rng.uniform(0.0, GOSSIP_DELAY), self._forgetting(other, name, gone.boot))
+            delay = self.detection + self.rng.uniform(0.0, GOSSIP_DELAY)
+            self.after(delay, self._forgetting(other, name, gone.boot))
 
     def leave(self, name: str) -> None:
         """End a member that says goodbye: the others know within half a second."""
@@ -186,6 +194,14 @@ class SimDirectories:
         inquiry.handle_timer(self.now + INQUIRY_TIMEOUT)
         return inquiry.outcome()[key][1]
 
+    def names_found(self, asker: str, key: PackedKey) -> set[str]:
+        """Return whom an asker's first owner names, the dead by what it takes their names to be."""
+        engine = self.members[asker].engine
+        for owner in reading_order(engine.live_owners(key), asker):
+            if owner in self.members:
+                return self.holders_named(owner, key)
+        return set()
+
     def bury(self, name: str, other: str) -> None:
         """Have one member hold another for dead, which it need not be."""
         self.members[name].engine.member_gone(other, self.now)
@@ -219,7 +235,7 @@ class SimDirectories:
                 member.engine.member_alive(name, about.boot, about.zone, self.now)
                 if name not in self.members:
                     forget = self._forgetting(member, name, about.boot)
-                    self.after(self.rng.uniform(0.0, GOSSIP_DELAY), forget)
+                    self.after(self.detection + self.rng.uniform(0.0, GOSSIP_DELAY), forget)
         self._drive(member.engine.name)
 
     def _hear(self, member: SimMember, about: SimMember) -> None:
@@ -273,7 +289,7 @@ class SimDirectories:
         engine = member.engine
         change_at = engine.ring_change_at()
         if change_at is not None and change_at <= self.now:
-            engine.change_ring(engine.ring.changed_to(engine.members), self.now)
+            engine.change_ring(self._ring_after(engine.ring, engine.members), self.now)
         engine.handle_timer(self.now)
         for message in engine.messages_to_send():
             self._send(member, message)
@@ -282,6 +298,17 @@ class SimDirectories:
             engine.rechecked(key, is_here=key in member.held, now=self.now)
         member.notes.update(engine.notes_to_set())
         self._wake_at(member)
+
+    def _ring_after(self, before: Ring, members: Mapping[str, str]) -> Ring:
+        """Return the ring of these members; those who go the same way share it, as rings do not change."""
+        gone = tuple(name for name in before.zones if name not in members)
+        changed = tuple(pair for pair in members.items() if before.zones.get(pair[0]) != pair[1])
+        step = (before.epoch, gone, changed)
+        if step not in self._rings:
+            if len(self._rings) >= MAX_RINGS:
+                del self._rings[next(iter(self._rings))]
+            self._rings[step] = before.changed_to(members)
+        return self._rings[step]
 
     def _wake_at(self, member: SimMember) -> None:
         wanted = (member.engine.next_timer_at(), member.engine.ring_change_at())

@@ -25,7 +25,6 @@ def test_an_empty_ring_owns_nothing() -> None:
     ring = Ring()
     assert ring.preference_list(5) == ()
     assert ring.shares() == {}
-    assert ring.token_ranges("a") == []
 
 
 def test_alone_a_member_owns_all() -> None:
