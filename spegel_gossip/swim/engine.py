@@ -70,6 +70,7 @@ class Swim:
 
     def start(self, now: float) -> None:
         """Begin to probe and to push-pull."""
+        self._view.own.since_at = now
         self._prober.start(now)
         self._exchanges.start(now)
 

@@ -141,3 +141,12 @@ def test_looking_shows_what_is_held() -> None:
     assert solo.engine.detail("stranger", solo.now) is None
     assert solo.engine.get("stranger") is None
     assert len(solo.engine.details(solo.now)) == 4
+
+
+def test_the_time_in_our_own_state_counts_from_the_start() -> None:
+    solo = SoloEngine()
+    solo.now = 1000.0
+    solo.start()
+    detail = solo.engine.detail("n0", 1002.5)
+    assert detail is not None
+    assert detail.state_age == 2.5
