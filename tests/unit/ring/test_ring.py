@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spegel_gossip.ring.points import epoch_of, points_of, virtual_nodes
-from spegel_gossip.ring.ring import MAX_MEMBERS, Ring, TokenRange
+from spegel_gossip.ring.ring import MAX_MEMBERS, Ring
 
 
 def test_points_are_what_every_release_must_compute() -> None:
@@ -66,11 +66,6 @@ def test_a_copy_is_not_reached_by_later_changes() -> None:
 def test_more_members_than_slots_are_refused() -> None:
     with pytest.raises(ValueError, match="at most"):
         Ring.of({str(number): "" for number in range(MAX_MEMBERS + 1)})
-
-
-@pytest.mark.parametrize(("start", "stop", "length"), [(1, 5, 4), (5, 1, 2**64 - 4), (7, 7, 2**64)])
-def test_the_length_of_a_range(start: int, stop: int, length: int) -> None:
-    assert TokenRange(start, stop).length == length
 
 
 def test_virtual_nodes_halve_above_two_thousand() -> None:
