@@ -145,7 +145,8 @@ class NodeConfig(TransferSettings):
             "seed-dns",
             values.parse_seed_dns,
             "NAME",
-            "A DNS name all of whose addresses are members to join through.",
+            "A DNS name all of whose addresses are members to join through; "
+            "`_peers-udp._udp.NAME` for SRV records.",
             default_text="none",
         ),
     )

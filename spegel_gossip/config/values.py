@@ -34,6 +34,9 @@ _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"(?=.{1,76}\Z)[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 """containerd's own grammar (identifiers.Validate) and its length."""
 
+_SRV_PREFIX = re.compile(r"\A_[A-Za-z0-9-]{1,62}\._(?:udp|tcp)\.")
+"""Of the name of SRV records (RFC 2782)."""
+
 _SERVICE = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """Kubernetes' DNS labels."""
 
@@ -194,7 +197,7 @@ def parse_seed_dns(text: str) -> str:
     Raises:
         ConfigError: if it is no such thing.
     """
-    if _NAME.fullmatch(text.removesuffix(".")) is None:
+    if _NAME.fullmatch(_SRV_PREFIX.sub("", text.removesuffix("."))) is None:
         raise ConfigError(
             f"{text!r} is not a DNS name: give a name whose addresses are members, without a port"
         )

@@ -205,7 +205,9 @@ async def test_a_lie_is_an_error_that_says_what_it_is_and_the_truth_is_found_aft
     ],
 )
 async def test_nonsense_among_slices_is_passed_over(
-    nonsense: Any, server: api.ApiServer, watch: Callable[..., KubernetesSeeds]
+    nonsense: Any,  # noqa: ANN401 - whatever JSON there is
+    server: api.ApiServer,
+    watch: Callable[..., KubernetesSeeds],
 ) -> None:
     server.lists = [api.listing(nonsense, SLICE)]
 
