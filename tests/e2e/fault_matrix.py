@@ -212,7 +212,10 @@ class Growth:
 
 
 class FullDisk:
-    """Lets a containerd write to a disk that is too small, for the length of a block."""
+    """Lets a containerd write to a disk that is too small, for the length of a block.
+
+    Afterwards it is to start from nothing: what it believes to have is gone.
+    """
 
     def __init__(self, node: Node) -> None:
         self._path = node.containerd.content
@@ -220,8 +223,9 @@ class FullDisk:
         self._inside = ("nsenter", "--mount", "--target", str(pid_behind(node.containerd.socket)))
 
     def __enter__(self) -> "FullDisk":
-        options = f"size={FULL_DISK_MIB}m"
-        run(*self._inside, "mount", "-t", "tmpfs", "-o", options, "spegel-gossip-test", str(self._path))
+        size = f"size={FULL_DISK_MIB}m"
+        self._path.mkdir(exist_ok=True)
+        run(*self._inside, "mount", "-t", "tmpfs", "-o", size, "spegel-gossip-test", str(self._path))
         run(*self._inside, "mkdir", "-p", str(self._path / "ingest"), str(self._path / "blobs" / "sha256"))
         return self
 
