@@ -250,8 +250,9 @@ def test_spegels_files_are_recognised() -> None:
     [
         (Address("127.0.0.1", 29500), MIRROR),
         (Address("0.0.0.0", 1), "http://127.0.0.1:1"),  # noqa: S104 - not bound
-        (Address("::", 1), "http://[::1]:1"),
+        (Address("::", 1), "http://127.0.0.1:1"),
         (Address("10.0.0.1", 1), "http://10.0.0.1:1"),
+        (Address("fd00::1", 1), "http://[fd00::1]:1"),
     ],
 )
 def test_the_mirror_is_named_as_this_machine_reaches_it(listen: Address, url: str) -> None:
