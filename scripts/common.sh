@@ -62,7 +62,7 @@ ensure_venv() {
         say "installing spegel-gossip and its development tools into .venv (a minute)"
         what='.[dev]'
     else
-        say "installing spegel-gossip into .venv (half a minute, once)"
+        say "installing spegel-gossip into .venv (a minute, once)"
         what=.
     fi
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from spegel_gossip.admin.shapes import HoldersShape, MembersShape, RingShape
 from spegel_gossip.demo.places import Place
 
-ASK_TIMEOUT = 2.0
+ASK_TIMEOUT = 5.0
 """Seconds for one answer on this machine's loopback; it takes milliseconds."""
 
 _SENT = "spegel_gossip_registry_sent_bytes_total"

@@ -158,7 +158,7 @@ class Cluster:
             }
 
     def end(self) -> None:
-        """End every process that still runs, blocking for some seconds at the worst."""
+        """End every process that still runs, blocking for a moment."""
         end_all([child for child in self._children if child.returncode is None])
 
     def _start(self, module: str, arguments: Sequence[str], *, log: Path, is_piped: bool = False) -> Child:

@@ -13,7 +13,7 @@ class DemoConfig:
     nodes: int = 5
     """Nodes at first; one more joins in the end."""
 
-    size_mb: int = 250
+    size_mb: int = 200
     """Size of the image in MB; every node gets a copy."""
 
     seed: int = 0

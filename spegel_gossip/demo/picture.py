@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -14,6 +14,11 @@ REGISTRY = "registry"
 
 PEERS = "peers"
 """Nodes that the mirror did not name: a manifest may come from its memory of several."""
+
+
+def by_number(names: Iterable[str]) -> list[str]:
+    """Return names of nodes in the order of their numbers: node-10 after node-9."""
+    return sorted(names, key=lambda name: (len(name), name))
 
 
 class StepState(Enum):

@@ -7,7 +7,7 @@ from typing import Any
 
 from spegel_gossip.demo.cluster import Cluster
 from spegel_gossip.demo.errors import DemoError
-from spegel_gossip.demo.picture import PEERS, REGISTRY, NodePicture
+from spegel_gossip.demo.picture import PEERS, REGISTRY, NodePicture, by_number
 from spegel_gossip.oci.reference import TagName
 
 
@@ -40,7 +40,7 @@ class PullResult:
     @property
     def peers(self) -> list[str]:
         """The nodes that sent any, by name."""
-        return sorted(source for source in self.by_source if source not in {REGISTRY, PEERS})
+        return by_number(source for source in self.by_source if source not in {REGISTRY, PEERS})
 
 
 async def pull(cluster: Cluster, name: str, image: TagName, shown: NodePicture) -> PullResult:

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from spegel_gossip.demo.picture import REGISTRY, BlobPicture, NodePicture, Picture, Step, StepState
+from spegel_gossip.demo.picture import REGISTRY, BlobPicture, NodePicture, Picture, Step, StepState, by_number
 from spegel_gossip.oci.descriptor import Descriptor
 
 COLOURS = ("cyan", "green", "magenta", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
@@ -195,7 +195,7 @@ def _receives(node: NodePicture, rate: float) -> Text:
     if not node.is_pulling:
         return Text()
     arriving = [blob for blob in node.blobs.values() if not blob.is_whole and blob.here]
-    sources = sorted(dict.fromkeys(blob.main_source for blob in arriving))
+    sources = by_number({blob.main_source for blob in arriving})
     if not sources:
         return Text("   asks…", "dim")
     text = Text.assemble(f"{rate / 1e6:4.0f} MB/s ", ("← ", "dim"))

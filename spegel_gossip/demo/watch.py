@@ -12,7 +12,7 @@ from spegel_gossip.demo.asking import Asker, NoAnswerError
 from spegel_gossip.demo.cluster import Cluster, DemoNode
 from spegel_gossip.demo.picture import Picture
 
-LOOK_INTERVAL = 0.4
+LOOK_INTERVAL = 0.5
 """Seconds between two looks: often enough to see a suspicion, and no load."""
 
 
