@@ -164,6 +164,17 @@ def test_everything_that_is_named_by_an_argument_is_mounted(objects: Objects) ->
         assert str(config.cluster_key_file.parent) in mounts
 
 
+def test_a_command_run_in_the_pod_finds_what_the_node_was_told(objects: Objects) -> None:
+    spec = named(objects, "DaemonSet")["spec"]["template"]["spec"]
+    environment = {one["name"]: one["value"] for one in spec["containers"][0]["env"] if "value" in one}
+    config = config_of(objects, NODES[0])
+    settings = load_settings({"state_dir": None, "hosts_dir": None, "mirror_address": None}, environment)
+
+    assert settings["state_dir"] == config.state_dir
+    assert settings["hosts_dir"] == config.hosts_dir
+    assert settings["mirror_address"] == (config.mirror_address or config.registry_listen)
+
+
 def test_no_pod_may_do_more_than_it_must(objects: Objects) -> None:
     for spec in pod_specs(objects):
         for container in [*spec["containers"], *spec.get("initContainers", [])]:
