@@ -151,7 +151,7 @@ def measure_owner(bench: Bench) -> None:
         engine.receive(encode(Advertise(number, 1, 0, records)), name, 0.0, 0)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    count = sum(engine.counts().values())
+    count = sum(engine.tally().records.values())
     bench.figure(f"an owner's records of {size} holders", count)
     bench.figure("memory for them, MiB", held / 2**20)
     bench.figure("bytes a record", held / max(1, count))

@@ -85,6 +85,8 @@ class Advertisement:
         self._stale_notes: dict[str, None] = {}
         self.refused = 0
         """Keys not advertised, as too many are already."""
+        self.moved = 0
+        """Records that others are told as they became owners, not as something changed here."""
         self.held = 0
         """Keys advertised, those under withdrawal left out."""
 
@@ -259,6 +261,7 @@ class Advertisement:
         for name in gained:
             if not record.is_withdrawn:
                 self._pairs[name].learn(record, self._boot)
+                self.moved += name != self._name
 
     def _tell(self, owner: str, pair: Pair, now: float) -> Telling:
         self._next_id += 1

@@ -30,7 +30,7 @@ from spegel_gossip.directory.messages import (
     Recheck,
     Resync,
 )
-from spegel_gossip.directory.outgoing import Answered, Outgoing
+from spegel_gossip.directory.outgoing import Answered, Outgoing, Tally
 from spegel_gossip.directory.owner import Owner
 from spegel_gossip.directory.purges import OWNER_DELAY, Purges
 from spegel_gossip.directory.records import Note, RecordKind
@@ -82,8 +82,7 @@ class Directory:
         self._purged: list[PurgeItem] = []
         self._requests = Timers()
         self._next_id = rng.getrandbits(32)
-        self.resyncs_requested = 0
-        """Resyncs that notes led to."""
+        self._resyncs_requested = 0
 
     def start(self, now: float) -> None:
         """Begin alone: owner of everything, answering itself."""
@@ -198,15 +197,11 @@ class Directory:
         """Return whether this member itself is a holder of a key."""
         return self._advertisement.held_record(key) is not None
 
-    @property
-    def advertised(self) -> int:
-        """How many keys are advertised."""
-        return self._advertisement.held
-
-    @property
-    def refused(self) -> int:
-        """How many records were not kept, or not advertised, as a table was full."""
-        return self._shard.refused + self._advertisement.refused
+    def tally(self) -> Tally:
+        """Return what there is to count."""
+        told = self._advertisement
+        refused = self._shard.refused + told.refused
+        return Tally(self._shard.counts(), told.held, told.moved, refused, self._resyncs_requested)
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -288,7 +283,7 @@ class Directory:
         if note.summary == self._shard.summary_of(sender, boot):
             return
         self._requests.set(sender, now + RESYNC_REQUEST_INTERVAL)
-        self.resyncs_requested += 1
+        self._resyncs_requested += 1
         self._next_id += 1
         self._send(sender, Resync(self._next_id, boot))
 
@@ -346,10 +341,6 @@ class Directory:
     def notes_to_set(self) -> list[tuple[str, bytes]]:
         """Drain the notes to put on pings, by member."""
         return self._advertisement.notes()
-
-    def counts(self) -> dict[str, int]:
-        """Return how many records are kept here as an owner, by kind."""
-        return self._shard.counts()
 
     def _answer(self, question: Question, asker: str, now: float, unix_ms: int) -> bytes:
         answers = tuple(

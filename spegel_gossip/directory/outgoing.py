@@ -1,4 +1,4 @@
-"""What an engine hands to its driver: messages for members, and answers to its questions."""
+"""What an engine hands to its driver: messages for members, answers to its questions, and counts."""
 
 from __future__ import annotations
 
@@ -25,3 +25,23 @@ class Answered:
     owner: str
     id: int
     answers: tuple[KeyAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What an engine counts."""
+
+    records: dict[str, int]
+    """Records kept as an owner, by kind."""
+
+    advertised: int
+    """Keys advertised as a holder."""
+
+    moved: int
+    """Records that others were told, or are to be, as they became owners by a change of the ring."""
+
+    refused: int
+    """Records not kept, or not advertised, as a table was full."""
+
+    resyncs: int
+    """Resyncs that notes led to: how often the net beneath the advertisement caught something."""

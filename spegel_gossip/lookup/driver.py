@@ -59,8 +59,7 @@ class Driver:
         self._later: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MAX_LATER)
         self._rechecks: deque[PackedKey] = deque()
         self._wakeup = trio.Event()
-        self._resyncs_counted = 0
-        self._refused_counted = 0
+        self._counted = directory.tally()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive the engine until cancelled."""
@@ -131,13 +130,14 @@ class Driver:
             nursery.start_soon(self._later.popleft())
 
     def _count(self) -> None:
-        for kind, count in self._directory.counts().items():
+        before, self._counted = self._counted, self._directory.tally()
+        now = self._counted
+        for kind, count in now.records.items():
             metrics.RECORDS.labels(kind).set(count)
-        metrics.ADVERTISED.set(self._directory.advertised)
-        metrics.RESYNCS.inc(self._directory.resyncs_requested - self._resyncs_counted)
-        self._resyncs_counted = self._directory.resyncs_requested
-        metrics.REFUSED.inc(self._directory.refused - self._refused_counted)
-        self._refused_counted = self._directory.refused
+        metrics.ADVERTISED.set(now.advertised)
+        metrics.MOVED.inc(now.moved - before.moved)
+        metrics.RESYNCS.inc(now.resyncs - before.resyncs)
+        metrics.REFUSED.inc(now.refused - before.refused)
 
     def receive_datagram(self, body: bytes, sender: Sender) -> None:
         """Take in a datagram of the directory's.

@@ -293,7 +293,8 @@ class Lookup:
 
     def counts(self) -> DirectoryCounts:
         """Return how many records are kept here, and how many keys advertised."""
-        return DirectoryCounts(self._directory.counts(), self._directory.advertised)
+        tally = self._directory.tally()
+        return DirectoryCounts(tally.records, tally.advertised)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive the engine until cancelled."""

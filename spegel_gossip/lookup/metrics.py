@@ -46,6 +46,10 @@ RESYNCS = Counter(
     "spegel_gossip_directory_resyncs",
     "Resyncs asked for because a member's note was not what is held of it here.",
 )
+MOVED = Counter(
+    "spegel_gossip_directory_records_moved",
+    "Records told to members that became owners by a change of the ring.",
+)
 PURGES = Counter(
     "spegel_gossip_tag_purges",
     "Purges of tags that this node heard of, its own among them.",

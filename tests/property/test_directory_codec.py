@@ -19,6 +19,8 @@ from spegel_gossip.directory.codec import (
 from spegel_gossip.directory.keys import PackedKey, pack_key, token_of, unpack_key_untrusted
 from spegel_gossip.directory.messages import (
     MAX_HOLDERS_ANSWERED,
+    MAX_NAMING_HOLDERS,
+    MAX_NAMINGS,
     MAX_QUESTION_KEYS,
     Ack,
     Advertise,
@@ -27,6 +29,9 @@ from spegel_gossip.directory.messages import (
     KeyAnswer,
     Message,
     Miss,
+    Naming,
+    Purge,
+    PurgeItem,
     Question,
     QuestionKey,
     Recheck,
@@ -58,9 +63,21 @@ records = st.one_of(
 )
 summaries = st.builds(Summary, u32, u64)
 hashes = st.lists(u64, max_size=MAX_HOLDERS_ANSWERED).map(tuple)
+namings = st.builds(Naming, digest_keys, u64, st.lists(u64, max_size=MAX_NAMING_HOLDERS).map(tuple))
 key_answers = st.one_of(
     st.builds(KeyAnswer, st.booleans(), st.booleans(), hashes, hashes, u64),
     st.builds(KeyAnswer, st.booleans(), st.booleans(), hashes, hashes, u64, digest_keys, u64),
+    st.builds(
+        KeyAnswer,
+        st.booleans(),
+        st.booleans(),
+        hashes,
+        hashes,
+        u64,
+        namings=st.lists(namings, max_size=MAX_NAMINGS).map(tuple),
+        hidden=hashes,
+        purged_at_ms=u64,
+    ),
 )
 answers = st.builds(Answer, u64, u64, st.lists(key_answers, max_size=MAX_QUESTION_KEYS).map(tuple))
 messages: st.SearchStrategy[Message] = st.one_of(
@@ -78,6 +95,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     answers,
     st.builds(Miss, u64, keys, u64),
     st.builds(Recheck, u64, keys),
+    st.builds(Purge, u64, st.lists(st.builds(PurgeItem, keys, u64), max_size=5).map(tuple)),
 )
 
 

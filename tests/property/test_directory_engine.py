@@ -19,6 +19,8 @@ from spegel_gossip.directory.messages import (
     KeyAnswer,
     Message,
     Miss,
+    Purge,
+    PurgeItem,
     Question,
     QuestionKey,
     Recheck,
@@ -54,9 +56,9 @@ class Fuzzer:
     def run(self, steps: int) -> None:
         acts: list[Callable[[], None]] = [
             self.live, self.die, self.put, self.withdraw, self.hear, self.hear_noise, self.note,
-            self.acknowledge, self.fail, self.wait, self.miss, self.boot,
+            self.acknowledge, self.fail, self.wait, self.miss, self.boot, self.purge,
         ]  # fmt: skip
-        weights = [6, 3, 8, 4, 8, 4, 3, 8, 2, 10, 1, 0.2]
+        weights = [6, 3, 8, 4, 8, 4, 3, 8, 2, 10, 1, 0.2, 1]
         for _ in range(steps):
             self.rng.choices(acts, weights)[0]()
             self.check()
@@ -80,7 +82,8 @@ class Fuzzer:
             assert len(note) in {0, 16}
             self.trace.append((name, note))
         engine.answers_received()
-        assert all(count >= 0 for count in engine.counts().values())
+        engine.purges_received()
+        assert all(count >= 0 for count in engine.tally().records.values())
 
     def name(self) -> str:
         return self.rng.choice(NAMES)
@@ -107,6 +110,9 @@ class Fuzzer:
 
     def miss(self) -> None:
         self.engine.report_miss(self.key(), self.name(), self.now)
+
+    def purge(self) -> None:
+        self.engine.purge(self.key(), UNIX_MS + self.rng.randrange(10), self.now)
 
     def note(self) -> None:
         note = self.rng.randbytes(self.rng.choice((0, 3, 16, 24)))
@@ -157,14 +163,16 @@ class Fuzzer:
         closing = Closing(
             rng.choice((0, self.engine.ring.epoch)), Summary(rng.randrange(3), 0), rng.randrange(40)
         )
+        purpose = rng.choice(list(AskedFor))
         asked = tuple(QuestionKey(self.key(), number) for _ in range(rng.randrange(24)))
         messages: list[Message] = [
             Advertise(number, rng.randrange(1, 5), rng.randrange(3), records, closing),
             Resync(number, rng.choice((5, 4))),
-            Question(number, AskedFor.READ, asked),
+            Question(number, purpose, asked),
             Answer(number, 0, (KeyAnswer(is_young=True, has_same_view=True),)),
             Miss(number, self.key(), name_hash(rng.choice([*NAMES, "me"]))),
             Recheck(number, self.key()),
+            Purge(number, (PurgeItem(self.key(), UNIX_MS + rng.randrange(-(10**8), 10**6)),)),
         ]
         return rng.choice(messages)
 

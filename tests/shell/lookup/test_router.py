@@ -60,7 +60,7 @@ async def until_advertised(node: Node, owners: tuple[Node, ...], key: Digest | T
     with trio.fail_after(PATIENCE):
         while True:
             views = (await owners[0].lookup.survey(key)).owners
-            if all(node.name in view.holders for view in views if view.name != owners[0].name):
+            if all(node.name in view.holders for view in views):
                 return
             await trio.sleep(0.02)
 

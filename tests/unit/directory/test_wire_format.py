@@ -16,6 +16,9 @@ from spegel_gossip.directory.messages import (
     KeyAnswer,
     Message,
     Miss,
+    Naming,
+    Purge,
+    PurgeItem,
     Question,
     QuestionKey,
     Recheck,
@@ -75,6 +78,32 @@ GOLDEN: list[tuple[Message, str]] = [
     (
         Miss(7, BLOB, 0xFEDCBA9876543210),
         ("940607c42101ababababababababababababababababababababababababababababababababcffedcba9876543210"),
+    ),
+    (
+        Purge(7, (PurgeItem(TAG, 1_700_000_000_123),)),
+        ("9308079192c41d03646f636b65722e696f2f6c6962726172792f6e67696e783a312e3237cf0000018bcfe5687b"),
+    ),
+    (
+        Answer(
+            7,
+            3,
+            (
+                KeyAnswer(
+                    is_young=False,
+                    has_same_view=True,
+                    digest=BLOB,
+                    observed_at_ms=9,
+                    namings=(Naming(BLOB, 9, (1,)),),
+                    hidden=(2,),
+                    purged_at_ms=8,
+                ),
+            ),
+        ),
+        (
+            "94050703919902c400c40000c42101ababababababababababababababababababababababababababababababab"
+            "ab099193c42101abababababababababababababababababababababababababababababababab09c40800000000"
+            "00000001c408000000000000000208"
+        ),
     ),
     (Recheck(7, BLOB), "930707c42101abababababababababababababababababababababababababababababababab"),
 ]
