@@ -21,6 +21,7 @@ from spegel_gossip.admin.shapes import (
 )
 from spegel_gossip.node.assembly import Parts
 from spegel_gossip.oci.errors import InvalidReferenceError
+from spegel_gossip.splice.seam import seam_trouble
 from spegel_gossip.swim.introspection import MemberDetail
 from spegel_gossip.swim.member import MemberState
 from spegel_gossip.version import __version__
@@ -127,8 +128,7 @@ class Snapshots:
                 "status": str(parts.config.status_listen),
             },
             "resident_bytes": _resident_bytes(),
-            # The seam was checked when the servers started; without it they would not run.
-            "zero_copy": True,
+            "zero_copy": not seam_trouble(),
         }
 
     def _store(self) -> StoreShape:

@@ -7,6 +7,7 @@ failure in the middle of a pull.
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -46,6 +47,16 @@ def check_seam(*, server: type = TCPServer, protocol: type = H11Protocol) -> Non
     spoken = protocol(nothing, Config(), context, nothing, nothing, False, None, None, nothing)
     _require(isinstance(getattr(spoken, "connection", None), h11.Connection), "H11Protocol.connection")
     _require(_passes_length_through(), "h11's send_with_data_passthrough of an object with a length")
+
+
+@cache
+def seam_trouble() -> str:
+    """Return why blobs cannot go from disk to socket within the kernel here; empty if they can."""
+    try:
+        check_seam()
+    except ServerSeamError as exc:
+        return str(exc)
+    return ""
 
 
 def _passes_length_through() -> bool:

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, LifespanState
 
@@ -19,7 +21,7 @@ from spegel_gossip.errors import ConfigError
 from spegel_gossip.splice.closing import close_with_fin
 from spegel_gossip.splice.hypercorn import BlobTCPServer
 from spegel_gossip.splice.pump import Pump
-from spegel_gossip.splice.seam import check_seam
+from spegel_gossip.splice.seam import seam_trouble
 
 log = structlog.get_logger(__name__)
 
@@ -62,10 +64,14 @@ async def serve(
     config: ServerConfig,
     *,
     pump: Pump,
+    trouble: str | None = None,
     shutdown_trigger: Callable[[], Awaitable[None]] = trio.sleep_forever,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application, with `spegel_gossip.send_blob` in its scopes, until told to stop.
+
+    Where the installed Hypercorn is not the one that the extension was written for, it
+    serves without: every byte then passes through Python, and `status` says so.
 
     When `shutdown_trigger` returns, the listeners close, idle connections end, running
     answers get `drain_timeout`, and what is left is ended by FIN.
@@ -75,22 +81,23 @@ async def serve(
         listeners: open and listening; closed when this returns
         config: limits and patience
         pump: the process's one pump
+        trouble: why the extension cannot be used, empty if it can; None to find out
         shutdown_trigger: awaited once; its return begins the shutdown
         task_status: started when connections are accepted
-
-    Raises:
-        ServerSeamError: the installed Hypercorn is not the one this was written for.
     """
-    check_seam()
+    trouble = seam_trouble() if trouble is None else trouble
     hypercorn = _hypercorn_config(config)
     wrapped = ASGIWrapper(app)
     context = WorkerContext(None)
     state: LifespanState = {}
     lifespan = Lifespan(wrapped, hypercorn, state)
-    acceptor = Acceptor(
-        partial(BlobTCPServer, wrapped, hypercorn, context, state, pump),
-        max_connections=config.max_connections,
-    )
+    make_server: Callable[[trio.SocketStream], TCPServer]
+    if trouble:
+        log.warning("blobs pass through Python, at some three times the CPU", reason=trouble)
+        make_server = cast("Any", partial(TCPServer, wrapped, hypercorn, context, state))
+    else:
+        make_server = partial(BlobTCPServer, wrapped, hypercorn, context, state, pump)
+    acceptor = Acceptor(make_server, max_connections=config.max_connections)
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
@@ -115,7 +122,7 @@ class Acceptor:
     """Runs one server per connection, up to a number of them."""
 
     def __init__(
-        self, make_server: Callable[[trio.SocketStream], BlobTCPServer], *, max_connections: int
+        self, make_server: Callable[[trio.SocketStream], TCPServer], *, max_connections: int
     ) -> None:
         """Start with no connection."""
         self._make_server = make_server

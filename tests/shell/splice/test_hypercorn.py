@@ -103,7 +103,7 @@ class Client:
 @pytest.fixture
 def serving(nursery: trio.Nursery) -> Serving:
     @asynccontextmanager
-    async def run(app: ASGIFramework, **settings: int) -> AsyncIterator[int]:
+    async def run(app: ASGIFramework, *, trouble: str = "", **settings: int) -> AsyncIterator[int]:
         shutdown = trio.Event()
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
 
@@ -113,6 +113,7 @@ def serving(nursery: trio.Nursery) -> Serving:
                 listeners,
                 ServerConfig(**settings),
                 pump=Pump(),
+                trouble=trouble,
                 shutdown_trigger=shutdown.wait,
                 task_status=task_status,
             )
@@ -392,3 +393,16 @@ def test_a_scope_of_another_server_has_no_extension() -> None:
     assert not is_available({"type": "http"})
     assert not is_available({"type": "http", "extensions": None})
     assert not is_available({"type": "http", "extensions": {"http.response.push": {}}})
+
+
+async def test_a_hypercorn_that_does_not_fit_serves_the_same_bytes_through_python(
+    serving: Serving, blob: Blob
+) -> None:
+    app = BlobApp(lambda: MemoryReader(blob(SIZE)), SIZE)
+
+    async with serving(app, trouble="hypercorn 99 lacks something") as port, connected(port) as client:
+        for _ in range(2):
+            _, body = await client.request()
+            assert body == blob(SIZE)
+
+    assert app.deliveries == []  # nobody sent a blob for it

@@ -4,11 +4,13 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import AppWrapper
 
 from spegel_gossip.splice.errors import ServerSeamError
-from spegel_gossip.splice.seam import check_seam
+from spegel_gossip.splice.seam import check_seam, seam_trouble
 
 
 def test_the_pinned_versions_fit() -> None:
     check_seam()
+
+    assert seam_trouble() == ""
 
 
 def test_a_method_that_is_gone_is_named() -> None:
