@@ -94,7 +94,7 @@ class NodeConfig(TransferSettings):
             "state-dir",
             values.parse_path,
             "DIR",
-            "What must survive a restart: the boot number and the remembered members. "
+            "What must survive a restart: the boot number, the remembered members, when tags were seen. "
             "Made if its parent exists.",
         ),
     )

@@ -21,9 +21,8 @@ from spegel_gossip.content import (
 )
 from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.inquiry import Verdict, reading_order
-from spegel_gossip.directory.keys import PackedKey, pack_key, unpack_key_untrusted
+from spegel_gossip.directory.keys import PackedKey, pack_key
 from spegel_gossip.directory.messages import AskedFor, KeyAnswer, PurgeItem
-from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.ahead import batches
 from spegel_gossip.lookup.asking import Verdicts
@@ -34,7 +33,7 @@ from spegel_gossip.lookup.driver import Driver
 from spegel_gossip.lookup.fetches import Fetches
 from spegel_gossip.lookup.reaching import Reacher
 from spegel_gossip.lookup.snapshots import DirectoryCounts, KeyView, PurgeView, RingShare
-from spegel_gossip.lookup.survey import survey
+from spegel_gossip.lookup.survey import digest_of, survey
 from spegel_gossip.lookup.tagging import Tagging
 from spegel_gossip.lookup.transport import BATCH_PATH, Transport
 from spegel_gossip.oci.digest import Digest
@@ -168,7 +167,7 @@ class Lookup:
         """
         answer = await self._find(name, Purpose.READ, "tag")
         peers = self._choice.order(self._peers_of(answer), trio.current_time())
-        digest = _digest_of(answer)
+        digest = digest_of(answer.digest)
         if digest is None or (not peers and not self._directory.has_advertised(pack_key(digest))):
             raise NoHolderError(name)
         return TagHolders(name, digest, answer.observed_at_ms / 1000, tuple(peers))
@@ -394,14 +393,3 @@ class Lookup:
         if self._reacher is not None:
             self._reacher.look_at(event)
         self._tagging.changed(event, now)
-
-
-def _digest_of(answer: KeyAnswer) -> Digest | None:
-    """Return what a tag's answer names; the owner passes on what a holder once wrote."""
-    if answer.digest is None:
-        return None
-    try:
-        digest = unpack_key_untrusted(answer.digest)
-    except DecodeError:
-        return None
-    return digest if isinstance(digest, Digest) else None

@@ -12,6 +12,7 @@ from spegel_gossip.directory.messages import KeyAnswer
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup.asking import Asker
 from spegel_gossip.lookup.snapshots import HolderView, KeyView, NamingView, OwnerView
+from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import Key
 
 
@@ -87,8 +88,14 @@ def _namings(answers: Iterable[KeyAnswer], directory: Directory) -> tuple[Naming
     )
 
 
-def _digest_text(packed: PackedKey) -> str:
+def digest_of(packed: PackedKey | None) -> Digest | None:
+    """Return what a tag is said to name; owners pass on what a holder once wrote."""
     try:
-        return str(unpack_key_untrusted(packed))
+        digest = None if packed is None else unpack_key_untrusted(packed)
     except DecodeError:
-        return ""
+        return None
+    return digest if isinstance(digest, Digest) else None
+
+
+def _digest_text(packed: PackedKey) -> str:
+    return str(digest_of(packed) or "")
