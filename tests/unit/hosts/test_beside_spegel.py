@@ -1,4 +1,4 @@
-"""The way from Spegel, as docs/installation.md has it; what its programs do to certs.d is written out here."""
+"""The way from Spegel, as docs/installation.md has it; what Spegel does to certs.d is written out here."""
 
 import shutil
 from pathlib import Path
