@@ -359,3 +359,20 @@ async def test_a_survey_shows_what_each_owner_says(nodes: Nodes) -> None:
     assert all(owner.has_answered and owner.has_same_view for owner in view.owners)
     assert [(holder.name, holder.is_complete) for holder in view.holders] == [("a", True)]
     assert view.size == 9
+
+
+async def test_with_all_owners_dead_a_moment_ago_who_has_it_is_found_all_the_same(nodes: Nodes) -> None:
+    everybody = [await nodes.make(f"node-{number}") for number in range(6)]
+    for at, node in enumerate(everybody):
+        node.meets(*everybody[at + 1 :])
+    await until_told(*everybody)
+    asker = everybody[0]
+    digest = next(digest for digest in BLOBS if asker.name not in asker.lookup.owners(digest))
+    owners = asker.lookup.owners(digest)
+    holder = next(node for node in everybody[1:] if node.name not in owners)
+    await add(holder, digest)
+    await tag(holder, digest)
+    for node in everybody:
+        if node.name in owners:
+            node.scope.cancel()
+    assert names(await asker.lookup.lookup(digest, Purpose.FETCH)) == [holder.name]
