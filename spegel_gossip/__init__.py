@@ -12,6 +12,7 @@ Where things are; imports point inward, from the bottom of this list to its top:
     fetching    the fetching port
     wire        both peer sockets: sealed datagrams, signed HTTP          tool
     splice      sendfile, splice, the Hypercorn extension                 tool
+    durable     small files, replaced whole                               tool
     gossip      drives swim over the wire                                 room
     discovery   where seed addresses come from                            room
     lookup      the router over directory and ring                        room
