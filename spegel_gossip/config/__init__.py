@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from spegel_gossip.config import setting, values
+from spegel_gossip.config import agreement, setting, values
 from spegel_gossip.config.setting import Setting
 from spegel_gossip.config.transfers import TransferSettings
 from spegel_gossip.config.values import Discovery, LogFormat, LogLevel, SeedAddress, Store
-from spegel_gossip.errors import ConfigError
 from spegel_gossip.hosts.registry_url import RegistryUrl
 from spegel_gossip.oci.filters import ContentFilter
 from spegel_gossip.oci.reference import DOCKER_HUB
@@ -331,9 +330,15 @@ class NodeConfig(TransferSettings):
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other."""
         TransferSettings.__post_init__(self)
-        _check_key_choice(self)
-        _check_discovery(self)
-        _check_ports(self)
+        agreement.check_key_choice(self.cluster_key_file, is_plaintext=self.plaintext)
+        agreement.check_discovery(self.seed_source, self.seed_dns, self.kubernetes_service)
+        agreement.check_ports(
+            {
+                "--registry-listen": self.registry_listen,
+                "--peer-listen": self.peer_listen,
+                "--status-listen": self.status_listen,
+            }
+        )
         # Neither need have been given: the host's name and the state directory decide them.
         values.named("--node-name", values.parse_node_name, self.node_name)
         values.named("--admin-socket", values.parse_socket_path, str(self.admin_socket_path))
@@ -378,41 +383,3 @@ def default_of(name: str) -> object:
 def admin_socket_path(admin_socket: Path | None, state_dir: Path) -> Path:
     """Return where the admin socket is when `admin_socket` may not have been given."""
     return admin_socket or state_dir / "admin.sock"
-
-
-def _check_key_choice(config: NodeConfig) -> None:
-    if config.cluster_key_file is None and not config.plaintext:
-        raise ConfigError(
-            "--cluster-key-file is missing: make a key with `spegel-gossip keyring new` and give the same "
-            "file to every node, or give --plaintext to trust whoever reaches the peer port"
-        )
-
-
-def _check_discovery(config: NodeConfig) -> None:
-    source = config.seed_source
-    if source is Discovery.DNS and config.seed_dns is None:
-        raise ConfigError("--discovery dns needs --seed-dns: give the DNS name whose addresses are members")
-    if source is Discovery.KUBERNETES and config.kubernetes_service is None:
-        raise ConfigError(
-            "--discovery kubernetes needs --kubernetes-service: give the Service whose endpoints are members"
-        )
-    # With kubernetes, DNS may be asked as well: two ways in are better than one.
-    if source is Discovery.STATIC and config.seed_dns is not None:
-        raise ConfigError("--seed-dns contradicts --discovery static: leave one of them out")
-    if source is not Discovery.KUBERNETES and config.kubernetes_service is not None:
-        raise ConfigError(f"--kubernetes-service contradicts --discovery {source}: leave one of them out")
-
-
-def _check_ports(config: NodeConfig) -> None:
-    listeners = (
-        ("--registry-listen", config.registry_listen),
-        ("--peer-listen", config.peer_listen),
-        ("--status-listen", config.status_listen),
-    )
-    for index, (flag, address) in enumerate(listeners):
-        for other_flag, other in listeners[:index]:
-            everywhere = {"::", "0.0.0.0"} & {address.host, other.host}  # noqa: S104 - compared, not bound
-            if address.port == other.port and (everywhere or address.host == other.host):
-                raise ConfigError(
-                    f"{flag} {address} takes the port of {other_flag} {other}: give another port"
-                )
