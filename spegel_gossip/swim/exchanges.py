@@ -42,7 +42,7 @@ MEET_INTERVAL = 1.0
 """Least seconds between two push-pulls with members that we did not know to be alive."""
 
 FOLLOW_UP_INTERVAL = 2.0
-"""Seconds, give or take half, between joining and the first push-pull after it."""
+"""Seconds, give or take half, between a push-pull that brought new members and the next."""
 
 STREAM_TIMEOUT = 60.0
 """Seconds after which a push-pull of which the driver says nothing is given up."""
@@ -184,7 +184,10 @@ class Exchanges:
             self._reached(exchange, message.name, now)
         # Also if it bears our own name: ourselves we tell nothing new, and another process
         # under that name must hear of us, or nobody would show the conflict (departure 2).
+        known = self._view.table.n
         theirs = yield from self._hear(message, message.name)
+        if self._view.table.n > known:
+            self._follow_up(now)
         count = max(1, message.bucket_count)
         differing = dict.fromkeys(message.buckets)
         news = yield from self._rows(self._told(now), differing, count, theirs)
@@ -275,9 +278,15 @@ class Exchanges:
         if name == self._view.name:
             return  # a DNS name that has ourselves among its addresses: nobody was reached
         self.seeds_reached += 1
-        if self._view.table.n == 1 and self._push_pull_at is not None:
-            # Those who join in the same second miss some of each other, because the
-            # transmit limit of a cluster that is still small is low. Look again soon.
+
+    def _follow_up(self, now: float) -> None:
+        """Look again soon: what brought news once may do so again.
+
+        Those who join in the same second miss some of each other, because the transmit
+        limit of a cluster that is still small is low; each further look doubles what is
+        known. Where all is known already, and gossip brings what is new, this is rare.
+        """
+        if self._push_pull_at is not None:
             soon = now + FOLLOW_UP_INTERVAL * (0.5 + self._rng.random())
             self._push_pull_at = min(self._push_pull_at, soon)
 
