@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ class Cluster:
         process.signal(signal.SIGKILL)
         await trio.to_thread.run_sync(process.wait, 5.0, abandon_on_cancel=True)
 
-    async def pull(self, name: str, image: TagName) -> AsyncIterator[dict[str, Any]]:
+    async def pull(self, name: str, image: TagName) -> AsyncGenerator[dict[str, Any], None]:
         """Pull into a node's layout through its own mirror first, and give what the puller tells.
 
         The last event is "done" or "failed".
@@ -143,8 +144,8 @@ class Cluster:
             "spegel_gossip.demo.puller", [str(image), str(node.layout), node.mirror], log=log, is_piped=True
         )
         last = ""
-        async with _stream(child) as stream:
-            async for line in _lines(stream):
+        async with _stream(child) as stream, aclosing(_lines(stream)) as lines:
+            async for line in lines:
                 event: dict[str, Any] = json.loads(line)
                 last = event["event"]
                 with log.open("ab") as sink:
@@ -171,7 +172,7 @@ def _stream(child: Child) -> trio.lowlevel.FdStream:
     return trio.lowlevel.FdStream(child.detach_stdout())
 
 
-async def _lines(stream: trio.lowlevel.FdStream) -> AsyncIterator[bytes]:
+async def _lines(stream: trio.lowlevel.FdStream) -> AsyncGenerator[bytes, None]:
     rest = b""
     async for chunk in stream:
         *lines, rest = (rest + chunk).split(b"\n")

@@ -21,3 +21,11 @@ class ClaimError(DemoError):
         self.expected = expected
         self.seen = seen
         self.logs = logs
+
+
+def first_of(group: BaseExceptionGroup) -> BaseException:
+    """Return the first exception of a group that is none itself."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -94,10 +94,6 @@ class Picture:
     """How many nodes run."""
 
     registry_state: str = "starting"
-    registry_sent: int = 0
-    """Bytes, as the registry itself counts them."""
-
-    outcome: str = ""
 
     def moved(self, *, from_registry: bool) -> int:
         """Return how many bytes the pulls took from the registry, or from other nodes."""

@@ -24,6 +24,7 @@ from spegel_gossip.client.endpoint import endpoints_of
 from spegel_gossip.client.progress import Outcome, Role
 from spegel_gossip.client.pull import Puller
 from spegel_gossip.client.session import Session
+from spegel_gossip.demo.errors import first_of
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
@@ -42,10 +43,7 @@ def main() -> None:
     try:
         trio.run(_pull, Reference.parse(image), Path(layout), mirror)
     except* SpegelGossipError as failures:
-        failure: BaseException = failures
-        while isinstance(failure, BaseExceptionGroup):
-            failure = failure.exceptions[0]
-        _tell(event="failed", text=str(failure))
+        _tell(event="failed", text=str(first_of(failures)))
         sys.exit(1)
 
 

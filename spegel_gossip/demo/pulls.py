@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,8 +54,9 @@ async def pull(cluster: Cluster, name: str, image: TagName, shown: NodePicture) 
     mirror = str(cluster.nodes[name].place.registry)
     shown.is_pulling = True
     try:
-        async for event in cluster.pull(name, image):
-            _apply(event, shown, result, registry=image.registry, mirror=mirror)
+        async with aclosing(cluster.pull(name, image)) as events:
+            async for event in events:
+                _apply(event, shown, result, registry=image.registry, mirror=mirror)
     finally:
         shown.is_pulling = False
     return result

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from spegel_gossip.demo.errors import ClaimError, DemoError
+from spegel_gossip.demo.errors import ClaimError, DemoError, first_of
 from spegel_gossip.demo.picture import Picture, Step, StepState
 
 CHECK_INTERVAL = 0.1
@@ -59,6 +59,12 @@ class Teller:
             raise
         except DemoError as exc:
             raise self._failure("no failure", str(exc)) from exc
+        except BaseExceptionGroup as group:
+            # Several pulls at once: one of those that failed is enough to look at.
+            failed, bugs = group.split(DemoError)
+            if failed is None or bugs is not None:
+                raise
+            raise self._failure("no failure", str(first_of(failed))) from group
         else:
             step.state = StepState.HELD
         finally:

@@ -80,13 +80,14 @@ def test_every_claim_holds_and_nothing_is_left(folder: Path) -> None:
 def test_interrupted_it_ends_everything_and_removes_it(
     folder: Path, number: signal.Signals, code: int
 ) -> None:
-    demo = start(folder)
-    wait_for("alive, after", demo)
+    demo = start(folder, "--size", "200")
+    wait_for("2/6", demo)
+    wait_until(lambda: any(folder.glob("tmp/*/node-?/layout/ingest/*/data")), what="a pull", timeout=PATIENCE)
 
     demo.signal(number)
 
     assert demo.wait() == code
-    assert "everything is ended and removed" in demo.log.read_text()
+    assert demo.log.read_text().endswith("\ninterrupted: everything is ended and removed\n")
     assert left_behind(folder) == []
     assert processes_of(folder) == {}
 

@@ -11,6 +11,10 @@ from spegel_gossip.demo.teller import Teller
 LOGS = Path("/logs")
 
 
+async def fail_with(error: Exception) -> None:
+    raise error
+
+
 class Stage:
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -106,3 +110,28 @@ async def test_another_failure_of_the_demo_is_told_with_its_step() -> None:
     with pytest.raises(ClaimError, match="first: expected no failure; seen: no such image"):
         async with stage.teller.step(0, 10):
             raise DemoError("no such image")
+
+
+async def test_so_is_one_of_several_at_the_same_time() -> None:
+    stage = Stage()
+
+    async def pull_twice() -> None:
+        async with stage.teller.step(0, 10), trio.open_nursery() as nursery:
+            nursery.start_soon(fail_with, DemoError("no such node"))
+            nursery.start_soon(fail_with, DemoError("no such image"))
+
+    with pytest.raises(ClaimError, match="seen: no such") as caught:
+        await pull_twice()
+
+    assert caught.value.logs == LOGS
+
+
+async def test_a_bug_stays_a_bug() -> None:
+    stage = Stage()
+
+    async def pull() -> None:
+        async with stage.teller.step(0, 10), trio.open_nursery() as nursery:
+            nursery.start_soon(fail_with, KeyError("a bug"))
+
+    with pytest.raises(BaseExceptionGroup):
+        await pull()
