@@ -155,13 +155,24 @@ def start_cluster(n: int, directory: Path, key: Path, stack: ExitStack) -> list[
     return nodes
 
 
+def wait_whole(nodes: Sequence[IdleNode]) -> None:
+    """Wait until each of the nodes sees all of them; one that has ended is shown at once."""
+    for node in nodes:
+        wait_until(
+            lambda node=node: node.alive() == len(nodes),  # type: ignore[misc]
+            what=f"{node.name} to see {len(nodes)} members",
+            timeout=START_TIMEOUT,
+            logs=[one.log for one in nodes if not one.process.is_running()],
+            still_possible=lambda: all(one.process.is_running() for one in nodes),
+        )
+
+
 def measure_idle(bench: Bench) -> None:
     """Eight nodes that have nothing to do."""
     with workplace() as (directory, key, stack):
         bench.progress("8 real nodes, idle")
         nodes = start_cluster(8, directory, key, stack)
-        for node in nodes:
-            node.wait_alive(8)
+        wait_whole(nodes)
         time.sleep(15 if bench.is_short else 75)
         spent = spend(nodes, 20 if bench.is_short else 120)
         report(bench, "idle_8", spent)
@@ -208,8 +219,7 @@ def measure_fifty(bench: Bench) -> None:
         bench.progress(f"{n} real nodes")
         began_at = time.monotonic()
         nodes = start_cluster(n, directory, key, stack)
-        for node in nodes:
-            node.wait_alive(n)
+        wait_whole(nodes)
         bench.figure(f"processes_{n}_started_and_joined_s", time.monotonic() - began_at)
         time.sleep(10 if bench.is_short else 60)
         report(bench, f"processes_{n}", spend(nodes, 20 if bench.is_short else 60))
