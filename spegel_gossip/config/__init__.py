@@ -180,6 +180,15 @@ class NodeConfig(TransferSettings):
             default_text="none",
         ),
     )
+    zone_from_node: bool = field(
+        default=False,
+        metadata=setting.about(
+            "zone-from-node",
+            None,
+            "",
+            "Without `--zone`, ask the API server once for the Kubernetes node's zone.",
+        ),
+    )
     store: Store = field(
         default=Store.CONTAINERD,
         metadata=setting.about(

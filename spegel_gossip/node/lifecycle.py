@@ -18,6 +18,7 @@ from spegel_gossip.node.assembly import Parts, build
 from spegel_gossip.node.explaining import Explainer
 from spegel_gossip.node.keyring import KeyringControl
 from spegel_gossip.node.snapshots import Snapshots
+from spegel_gossip.node.zone import with_zone
 from spegel_gossip.splice.lateness import run_lateness_probe
 from spegel_gossip.splice.serving import ServerConfig, serve
 from spegel_gossip.status.app import create_status_app
@@ -37,7 +38,7 @@ async def run_node(config: NodeConfig) -> None:
         ConfigError: an address, socket or file cannot be had; nothing was started.
     """
     with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        parts = await build(config, stack)
+        parts = await build(await with_zone(config), stack)
         stopping = trio.Event()
         async with trio.open_nursery() as nursery:
             await _start(parts, stopping, nursery)

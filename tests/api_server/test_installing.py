@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kubernetes.client import Configuration
 
 from api_server.control_plane import CommandFailedError, ControlPlane
+from spegel_gossip.discovery.node_zone import read_node_zone
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = str(ROOT / "deploy" / "chart")
@@ -109,3 +111,24 @@ def test_without_discovery_by_kubernetes_the_account_may_do_nothing(
 
     with pytest.raises(CommandFailedError, match="Forbidden"):
         control_plane.kubectl("get", "endpointslices", "-n", namespace, token=token)
+
+
+async def test_the_zone_of_a_node_can_be_read_with_leave_for_it_and_nothing_more(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    labels = {"topology.kubernetes.io/zone": "eu-1a"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a", "labels": labels}}
+    control_plane.kubectl("apply", "-f", "-", document=node)
+    zone = ("--set", "zoneFromNode=true")
+    control_plane.helm("install", "mirror", CHART, "--namespace", namespace, NO_HOOKS, *zone)
+    token = control_plane.kubectl("create", "token", "mirror-spegel-gossip", "-n", namespace).strip()
+
+    def configure(configuration: Configuration) -> None:
+        configuration.host = control_plane.url
+        configuration.ssl_ca_cert = str(control_plane.authority)
+        configuration.api_key = {"authorization": f"Bearer {token}"}
+
+    assert await read_node_zone("node-a", configure=configure) == "eu-1a"
+    for refused in (("get", "nodes"), ("delete", "node", "node-a"), ("get", "secrets", "-n", namespace)):
+        with pytest.raises(CommandFailedError, match="Forbidden"):
+            control_plane.kubectl(*refused, token=token)

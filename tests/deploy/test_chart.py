@@ -26,6 +26,7 @@ VARIANTS: dict[str, list[str]] = {
         *("--set", "discovery.kind=kubernetes"),
         *("--set", "hostNetwork=false,networkPolicy.enabled=true"),
     ],
+    "zone from the node": ["--set", "zoneFromNode=true"],
     "static": ["--set", "discovery.kind=static", "--set", "discovery.seeds={10.0.0.1,node-b:1}"],
     "plaintext": ["--set", "cluster.plaintext=true,cluster.key.existingSecret="],
     "plaintext and a key": ["--set", "cluster.plaintext=true"],
@@ -55,6 +56,7 @@ NODES = [
     {"NODE_NAME": "node-a", "ADDRESS": "10.0.0.1", "ZONE": "eu-1a"},
     {"NODE_NAME": "node-b.example", "ADDRESS": "fd00::2", "ZONE": ""},
 ]
+CLUSTERWIDE = {"Namespace", "CiliumClusterwideNetworkPolicy", "ClusterRole", "ClusterRoleBinding"}
 CUSTOM = {"monitoring.coreos.com/v1", "cilium.io/v2"}
 
 Objects = list[dict[str, Any]]
@@ -107,7 +109,7 @@ def test_every_object_is_what_kubernetes_knows(objects: Objects) -> None:
 
 def test_every_object_is_in_the_namespace_of_the_release(objects: Objects) -> None:
     for one in objects:
-        if one["kind"] not in {"Namespace", "CiliumClusterwideNetworkPolicy"}:
+        if one["kind"] not in CLUSTERWIDE:
             assert one["metadata"]["namespace"] == "images", one["kind"]
 
 
@@ -185,19 +187,21 @@ def test_no_pod_may_do_more_than_it_must(objects: Objects) -> None:
             assert context["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
-def test_only_discovery_by_kubernetes_gets_a_token_and_no_more_than_it_reads(objects: Objects) -> None:
-    roles = [one for one in objects if one["kind"] in {"Role", "ClusterRole"}]
+def test_only_who_asks_the_api_server_gets_a_token_and_no_more_than_it_reads(objects: Objects) -> None:
+    rules = {one["kind"]: one["rules"] for one in objects if one["kind"] in {"Role", "ClusterRole"}}
     spec = named(objects, "DaemonSet")["spec"]["template"]["spec"]
-    uses_api = "--discovery=kubernetes" in spec["containers"][0]["args"]
-
-    assert spec["automountServiceAccountToken"] is uses_api
-    assert named(objects, "ServiceAccount")["automountServiceAccountToken"] is False
-    assert bool(roles) is uses_api
-    for role in roles:
-        assert role["kind"] == "Role"
-        assert role["rules"] == [
+    arguments = spec["containers"][0]["args"]
+    expected: dict[str, list[dict[str, list[str]]]] = {}
+    if "--discovery=kubernetes" in arguments:
+        expected["Role"] = [
             {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
         ]
+    if "--zone-from-node" in arguments:
+        expected["ClusterRole"] = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]
+
+    assert rules == expected
+    assert spec["automountServiceAccountToken"] is bool(expected)
+    assert named(objects, "ServiceAccount")["automountServiceAccountToken"] is False
 
 
 def test_the_seeds_are_behind_a_name_that_exists(objects: Objects) -> None:
