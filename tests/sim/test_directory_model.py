@@ -40,6 +40,7 @@ class Model:
         self.names = [f"node-{number}" for number in range(MEMBERS)]
         self.stores: dict[str, dict[PackedKey, None]] = {name: {} for name in self.names}
         self.halves: frozenset[str] = frozenset()
+        self.lost: dict[tuple[str, PackedKey], None] = {}
         # What each life of an owner heard last: by owner and its boot, holder and its boot, and key.
         self.heard: dict[tuple[str, int, str, int, PackedKey], tuple[int, bool, float]] = {}
         self.told_at: dict[tuple[str, int, PackedKey], float] = {}
@@ -145,6 +146,7 @@ class Model:
         key = self.rng.choice(sorted(self.stores[name]))
         del self.stores[name][key]
         self.cluster.lose(name, key)
+        self.lost[name, key] = None
         self.cluster.report_miss(self.rng.choice(self.live()), key, name)
 
     # -- what must hold ------------------------------------------------------------------------
@@ -194,6 +196,11 @@ class Model:
     def check_at_rest(self) -> None:
         self.meet()
         self.cluster.slow = {}
+        for name, key in self.lost:
+            # The report may have been lost; then it is the store that finds out, when it lists all it has.
+            if name in self.cluster.members and key not in self.stores[name]:
+                self.cluster.withdraw(name, key)
+        self.lost.clear()
         self.wait(SETTLED)
         for key in KEYS:
             really = {name for name in self.cluster.members if key in self.stores[name]}
