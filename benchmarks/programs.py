@@ -19,6 +19,7 @@ from lab.process import Process, wait_until
 
 START_TIMEOUT = 30.0
 FILL_STEP = 4 << 20
+INGEST_ATTEMPTS = 5
 HOST = "127.0.0.1"
 
 
@@ -139,14 +140,22 @@ class Node:
             "k8s.io",
             "content",
         ]
-        with path.open("rb") as content:
-            subprocess.run(
-                [*ctr, "ingest", "--expected-digest", digest, f"layer-{digest}"],
-                stdin=content,
-                check=True,
+        for attempt in range(INGEST_ATTEMPTS):
+            with path.open("rb") as content:
+                subprocess.run(
+                    [*ctr, "ingest", "--expected-digest", digest, f"layer-{digest}"],
+                    stdin=content,
+                    check=True,
+                    capture_output=True,
+                )
+            # containerd collects after every hundred changes, and until it is labelled this is nobody's.
+            labelled = subprocess.run(
+                [*ctr, "label", digest, "containerd.io/gc.root=1"],
+                check=attempt + 1 == INGEST_ATTEMPTS,
                 capture_output=True,
             )
-        subprocess.run([*ctr, "label", digest, "containerd.io/gc.root=1"], check=True, capture_output=True)
+            if labelled.returncode == 0:
+                break
         return self.containerd.blob_path(digest)
 
 
