@@ -13,7 +13,8 @@ papers, and hashicorp's memberlist, from which the defaults are, and why:
 2. A `boot` number in the record identifies one life of a process; a member that is
    seen with another boot has joined anew. A boot of our own name that is higher than
    ours raises ours. An ALIVE or SUSPECT claim for our name with another boot *and*
-   other addresses is a name conflict: it is shown, and never fought over. (`view`)
+   other addresses is a name conflict: it is shown, and never fought over. The older of
+   the two tells the newer, which everybody else lets believe in a former life. (`view`)
 3. A death that push-pull tells about a member we hold ALIVE or SUSPECT becomes a
    suspicion at that incarnation, with the peer as its accuser: two halves that
    declared each other dead must not, on meeting, talk each other's living off the
