@@ -79,7 +79,7 @@ def wait(nodes: str, timeout: float) -> None:
         if time.monotonic() > deadline:
             told = ", ".join(missing[:10]) or f"{nodes} resolves to nothing"
             raise NotCleanedError(
-                f"after {timeout:g} s not all nodes are cleaned ({told}): run `spegel-gossip hosts remove` there"
+                f"not all nodes are cleaned ({told}) after {timeout:g} s: run `hosts remove` on those"
             )
         time.sleep(ROUND_INTERVAL)  # noqa: TID251 - no event loop here, and nothing else to do
     click.echo(f"{len(before)} nodes are cleaned")
