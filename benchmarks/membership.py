@@ -1,7 +1,7 @@
 """Membership of large clusters on the simulated network: joins, deaths, healing, false deaths.
 
-The simulation runs the real engine. Its seconds are simulated, so a busy machine does not change them; what real
-nodes cost is in `membership_processes.py`.
+The simulation runs the real engine. Its seconds are simulated, so a busy machine does not change them; what
+real nodes cost is in `membership_processes.py`.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ class Exchanges:
         if not isinstance(message, ClaimReader):
             raise DecodeError("bucket hashes where claims belong")
         if not exchange.peer:
-            self._reached(exchange, message.name, now)
+            self._reached(exchange, message.name)
         # Also if it bears our own name: ourselves we tell nothing new, and another process
         # under that name must hear of us, or nobody would show the conflict (departure 2).
         known = self._view.table.n
@@ -270,7 +270,7 @@ class Exchanges:
         seed.failures += 1
         seed.try_at = now + backoff * (0.75 + 0.5 * self._rng.random())
 
-    def _reached(self, exchange: PushPull, name: str, now: float) -> None:
+    def _reached(self, exchange: PushPull, name: str) -> None:
         address = exchange.addresses[0]
         self._seeds.pop(address, None)
         if len(self._seed_names) < self._config.max_seeds:

@@ -277,3 +277,19 @@ def test_a_node_of_the_next_release_lives_with_this_one_and_is_told_on_whole() -
     assert told
     assert all(codec.encode(claim) == msgpack.packb(said) for claim in told)
     assert codec.encode(solo.table_told()["n9"]) == msgpack.packb(said)
+
+
+@pytest.mark.parametrize(("news", "is_followed"), [(["m1"], True), ([], False)])
+def test_a_push_pull_that_brought_new_members_is_followed_by_another_soon(
+    news: list[str], is_followed: bool
+) -> None:
+    solo = SoloEngine("n1", config=SwimConfig(push_pull_interval=1000.0))
+    solo.start()
+    solo.forget()
+    exchange = PushPull("n1", (address_of("n1"),))
+    answer = BucketClaims("n1", 16, tuple(range(16)), tuple(make_claim(name) for name in news))
+    solo.engine.push_pull_claims(exchange_codec.encode_push_pull(answer), exchange, solo.now)
+    solo.engine.push_pull_done(exchange, solo.now)
+    solo.forget()
+    solo.run_until(solo.now + 4.0)
+    assert any(isinstance(stream, PushPull) for stream in solo.streams) == is_followed
