@@ -299,7 +299,9 @@ class Advertisement:
         holder, and an owner that has had our closing already says "nobody" until told.
         """
         pair = self._pairs[owner]
-        if pair.in_flight is None and pair.failures == 0:
+        # A retry may have found nothing left to tell: then none waits, whatever failed before.
+        is_waiting = pair.in_flight is not None or (pair.failures > 0 and self._timers.has(owner))
+        if not is_waiting:
             self._timers.set_earlier(owner, now + COALESCE_INTERVAL)
         self._stale_notes[owner] = None
 

@@ -14,7 +14,7 @@ from spegel_gossip.directory.advertisement import (
     Telling,
 )
 from spegel_gossip.directory.codec import MAX_BATCH_RECORDS
-from spegel_gossip.directory.keys import PackedKey, pack_key
+from spegel_gossip.directory.keys import PackedKey, pack_key, token_of
 from spegel_gossip.directory.messages import AckStatus
 from spegel_gossip.directory.pair import RESYNC_INTERVAL
 from spegel_gossip.directory.records import Note, Record, RecordKind, Summary
@@ -255,3 +255,37 @@ def test_tellings_after_a_join_are_spread() -> None:
         firsts.append(at - 100.0)
     assert max(firsts) - min(firsts) > SPREAD_INTERVAL / 2
     assert max(firsts) <= SPREAD_INTERVAL
+
+
+def test_news_is_told_although_a_retry_once_found_nothing_left_to_tell() -> None:
+    five = Ring.of(dict.fromkeys(("me", "owner", "b", "c", "d"), ""))
+    six = five.changed_to({**five.zones, "e": ""})
+    candidates = [pack_key(Digest.of(f"candidate {number}".encode())) for number in range(500)]
+    lost = next(
+        key
+        for key in candidates
+        if "owner" in five.preference_list(token_of(key))
+        and "owner" not in six.preference_list(token_of(key))
+    )
+    kept = next(key for key in candidates if "owner" in six.preference_list(token_of(key)))
+    advertisement = Advertisement("me", 7, max_datagram=1_100, rng=random.Random(1))
+
+    def told_to_owner(start: float, *, arrives: bool) -> int:
+        """Let all be told that is due within a minute; return how many records went to the owner."""
+        count = 0
+        while (at := advertisement.next_timer_at()) is not None and at < start + 60.0:
+            for telling in advertisement.handle_timer(at):
+                if telling.owner != "owner" or arrives:
+                    advertisement.acknowledged(telling.owner, telling.message.id, AckStatus.OK, at)
+                else:
+                    advertisement.failed("owner", telling.message.id, at)
+                    advertisement.ring_changed(six, (), at)
+                count += len(telling.message.records) if telling.owner == "owner" else 0
+        return count
+
+    advertisement.ring_changed(five, (), 0.0)
+    told_to_owner(0.0, arrives=True)
+    put(advertisement, lost, 100.0)
+    assert told_to_owner(100.0, arrives=False) == 1
+    put(advertisement, kept, 200.0)
+    assert told_to_owner(200.0, arrives=True) == 1
