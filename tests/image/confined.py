@@ -127,7 +127,7 @@ class Container:
             "hostname": self._node.name,
             "mounts": [*system, *bound],
             "linux": {
-                "cgroupsPath": f"/spegel-gossip-test/{self._node.namespace.name}",
+                "cgroupsPath": f"/{self._node.namespace.name}",
                 "namespaces": [{"type": one} for one in ("pid", "ipc", "uts", "mount")],
             },
         }
