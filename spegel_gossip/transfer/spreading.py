@@ -105,7 +105,9 @@ class SpreadingLookup:
 
     def reached(self, offset: int) -> None:
         """Take in how far the request is."""
-        self._offset = max(self._offset, offset)
+        if offset > self._offset:
+            # What waits is a request without progress, however old it is.
+            self._offset, self._begun_at = offset, trio.current_time()
 
     async def find(self) -> Holders:
         """Return whom to read from.
