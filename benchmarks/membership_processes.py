@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.client import Connection, get_json
 from benchmarks.harness import ROOT, Bench, median, run
-from benchmarks.programs import HOST, cpu_seconds, free_port, write_key
+from benchmarks.programs import HOST, cpu_seconds, write_key
 from lab.node import PROGRAM
 from lab.process import Process, wait_until
 
@@ -37,6 +38,21 @@ def measure(bench: Bench) -> None:
         measure_fifty(bench)
 
 
+def unused_ports() -> Iterator[int]:
+    """Yield ports that are free for TCP and UDP, none twice, all below those that the kernel gives away."""
+    for port in range(20_000 + os.getpid() % 1000 * 10, 32_000):
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind((HOST, port))
+                udp.bind((HOST, port))
+            except OSError:
+                continue
+        yield port
+
+
+_PORTS = unused_ports()
+
+
 @dataclass(frozen=True)
 class Spent:
     """What one process used between two looks."""
@@ -54,7 +70,7 @@ class IdleNode:
         self.name = name
         self.directory = directory / name
         self.directory.mkdir()
-        self.peers, self.status = free_port(), free_port()
+        self.registry, self.peers, self.status = (next(_PORTS) for _ in range(3))
         self.log = self.directory / "node.log"
         self._stack = stack
         self._process: Process | None = None
@@ -70,7 +86,7 @@ class IdleNode:
         """Start it without waiting."""
         flags = [
             f"--node-name={self.name}", f"--advertise-address={HOST}", f"--cluster-key-file={key}",
-            f"--registry-listen={HOST}:{free_port()}", f"--peer-listen={HOST}:{self.peers}",
+            f"--registry-listen={HOST}:{self.registry}", f"--peer-listen={HOST}:{self.peers}",
             f"--status-listen={HOST}:{self.status}", f"--state-dir={self.directory}", "--store=layout",
             f"--layout-root={self.directory / 'layout'}", "--no-write-hosts",
             *(f"--seed={HOST}:{port}" for port in seed_ports),
@@ -162,7 +178,7 @@ def wait_whole(nodes: Sequence[IdleNode]) -> None:
             lambda node=node: node.alive() == len(nodes),  # type: ignore[misc]
             what=f"{node.name} to see {len(nodes)} members",
             timeout=START_TIMEOUT,
-            logs=[one.log for one in nodes if not one.process.is_running()],
+            logs=[one.log for one in nodes],
             still_possible=lambda: all(one.process.is_running() for one in nodes),
         )
 
