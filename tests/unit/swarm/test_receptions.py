@@ -1,0 +1,114 @@
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.swarm.patience import MAX_YIELDS, YIELD_MEMORY, Yields, stall_patience
+from spegel_gossip.swarm.receptions import (
+    IDLE_TIMEOUT,
+    MAX_RECEPTIONS,
+    REPORT_INTERVAL,
+    Receptions,
+    ReceptionState,
+)
+
+A, B = (Digest.parse(f"sha256:{letter * 64}") for letter in "ab")
+MIB = 1 << 20
+
+
+def arriving(*digests: Digest) -> Receptions:
+    receptions = Receptions()
+    for digest in digests:
+        receptions.asked(digest, offset=0, total=10 * MIB, now=0.0)
+    return receptions
+
+
+def test_what_was_never_asked_for_is_nobodys_business() -> None:
+    receptions = Receptions()
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.0)
+    receptions.ended(A, is_done=True)
+    assert receptions.report(0.0) is None
+
+
+def test_what_arrives_is_reported_twice_a_second() -> None:
+    receptions = arriving(A)
+    assert receptions.report(0.0) is not None
+    assert receptions.report(REPORT_INTERVAL - 0.01) is None
+    assert receptions.report(REPORT_INTERVAL) is not None
+
+
+def test_a_lease_the_first_step_and_the_end_are_reported_at_once() -> None:
+    receptions = arriving(A)
+    receptions.report(0.0)
+    receptions.leased(A, 7)
+    report = receptions.report(0.01)
+    assert report is not None
+    assert report.receptions[0].token == 7
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.02)
+    assert receptions.report(0.02) is not None
+    receptions.changed(A, offset=2 * MIB, total=10 * MIB, now=0.03)
+    assert receptions.report(0.03) is None
+    receptions.ended(A, is_done=True)
+    report = receptions.report(0.04)
+    assert report is not None
+    assert report.receptions[0].state is ReceptionState.DONE
+
+
+def test_an_end_is_told_twice_and_then_forgotten() -> None:
+    receptions = arriving(A)
+    receptions.ended(A, is_done=False)
+    assert receptions.report(1.0) is not None
+    assert receptions.report(2.0) is not None
+    assert receptions.report(3.0) is None
+
+
+def test_an_ingest_that_a_cancelled_pull_left_behind_is_forgotten() -> None:
+    receptions = arriving(A)
+    assert receptions.report(IDLE_TIMEOUT) is not None
+    assert receptions.next_report_at() is None
+
+
+def test_only_what_comes_from_upstream_counts_as_growing() -> None:
+    receptions = arriving(A, B)
+    receptions.attached(A, 5)
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
+    report = receptions.report(0.1)
+    assert report is not None
+    assert not report.is_growing
+    receptions.leased(B, 7)
+    receptions.changed(B, offset=MIB, total=10 * MIB, now=0.2)
+    report = receptions.report(0.2)
+    assert report is not None
+    assert report.is_growing
+
+
+def test_a_lease_is_byteless_until_its_first_step() -> None:
+    receptions = arriving(A, B)
+    receptions.leased(A, 7)
+    assert (receptions.byteless_leases(), receptions.byteless_leases(but=A)) == (1, 0)
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
+    assert receptions.byteless_leases() == 0
+    assert [one.digest for one in receptions.leases()] == [A]
+
+
+def test_no_more_is_followed_than_there_is_room_for() -> None:
+    receptions = Receptions()
+    for number in range(MAX_RECEPTIONS + 10):
+        receptions.asked(Digest("sha256", f"{number:064x}"), offset=0, total=1, now=0.0)
+    report = receptions.report(0.0)
+    assert report is not None
+    assert len(report.receptions) == MAX_RECEPTIONS
+
+
+def test_a_slot_is_given_back_twice_for_a_blob_and_no_more() -> None:
+    yields = Yields()
+    for _ in range(MAX_YIELDS):
+        assert yields.may_yield(A, 0.0)
+        yields.yielded(A, 0.0)
+    assert not yields.may_yield(A, 1.0)
+    assert yields.may_yield(B, 1.0)
+    assert yields.may_yield(A, YIELD_MEMORY + 1.0)
+    yields.began(A)
+    assert yields.may_yield(A, 1.0)
+
+
+def test_who_is_nearer_to_upstream_loses_patience_first() -> None:
+    patience = [stall_patience(depth) for depth in range(1, 40)]
+    assert patience == sorted(patience)
+    assert patience[-1] < 20.0
