@@ -7,6 +7,7 @@ moves the bytes of both, and waits.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -106,6 +107,7 @@ class Fetches:
         self._questions: dict[int, _Question] = {}
         self._silent_until: dict[str, float] = {}
         self._wakeup = trio.Event()
+        self._counted: Counter[str] = Counter()
 
     @property
     def desk(self) -> FetchDesk:
@@ -197,6 +199,7 @@ class Fetches:
             self._desk.handle_timer(now, unix_ms())
             self._report(now)
             self._flush()
+            self._count(now)
             timers = (self._desk.next_timer_at(), self._receptions.next_report_at())
             self._wakeup = trio.Event()
             with trio.move_on_at(min((at for at in timers if at is not None), default=math.inf)):
@@ -300,6 +303,14 @@ class Fetches:
                 question.changed.set()
         if self._transport.streams:
             self._wake_driver()
+
+    def _count(self, now: float) -> None:
+        leases = self._desk.leases
+        for what, count in leases.counts.items():
+            metrics.LEASES.labels(what).inc(count - self._counted[what])
+            self._counted[what] = count
+        metrics.LEASES_HELD.set(len(leases.views(now)))
+        metrics.QUESTIONS_WAITING.set(leases.waiting())
 
     def _wake(self) -> None:
         self._wakeup.set()
