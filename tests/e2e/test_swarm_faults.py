@@ -1,0 +1,110 @@
+"""Something fails in the middle of a herd's pull: every pull that can complete does."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lab import images
+from lab.cluster import Lab
+from lab.node import STATUS_PORT, Node
+from lab.process import Process, wait_until
+
+NODES = 4
+REGISTRY_MEGABITS = 100.0
+LAYER = 48 * images.MIB
+MIDDLE = 6 * images.MIB
+PULL_TIMEOUT = 60.0
+
+
+def begin(lab: Lab, node: Node, reference: str) -> Process:
+    return node.containerd.begin_pull(reference, log=Path(lab.directory, f"pull-{node.name}.log"))
+
+
+def wait_ended(pulls: dict[Node, Process]) -> None:
+    for node, pull in pulls.items():
+        wait_until(
+            partial(has_ended, pull),
+            what=f"the pull on node {node.name} to end",
+            timeout=PULL_TIMEOUT,
+            logs=[pull.log, node.log],
+        )
+
+
+def has_ended(pull: Process) -> bool:
+    return not pull.is_running()
+
+
+def is_fetching(node: Node) -> bool:
+    """Whether bytes come to it that no other node sends."""
+    _, body = node.namespace.get("127.0.0.1", STATUS_PORT, "/metrics")
+    in_flight = re.findall(
+        r'^spegel_gossip_transfer_in_flight\{direction="received"\} (\S+)', body.decode(), re.MULTILINE
+    )
+    return all(float(value) == 0.0 for value in in_flight)
+
+
+def herd_in_the_middle(lab: Lab, seed: int) -> tuple[images.Artifact, dict[Node, Process], Node]:
+    lab.start_nodes()
+    lab.nodes[0].wait_settled()
+    image = images.image(seed, [LAYER])
+    reference = lab.registry.push(image, f"fault/app{seed}")
+    lab.registry.namespace.limit_bandwidth(REGISTRY_MEGABITS)
+    lab.registry.forget()
+    pulls = {node: begin(lab, node, reference) for node in lab.nodes}
+    wait_until(
+        lambda: all(node.containerd.ingested_bytes() >= MIDDLE for node in lab.nodes),
+        what="the middle of the layer on all nodes",
+        timeout=PULL_TIMEOUT,
+        logs=[node.log for node in lab.nodes],
+    )
+    [fetching] = [node for node in lab.nodes if is_fetching(node)]
+    return image, pulls, fetching
+
+
+def kill_mirror(node: Node) -> None:
+    node.kill()
+
+
+def kill_containerd(node: Node) -> None:
+    node.containerd.kill()
+
+
+def black_hole(node: Node) -> None:
+    node.namespace.set_link(up=False)
+
+
+# First, because what a killed pull got is in the log of the registry only when its connection ends.
+def test_a_slow_registry_is_asked_once_all_the_same(lab: Lab) -> None:
+    lab.start_nodes()
+    lab.nodes[0].wait_settled()
+    image = images.image(960, [3 * images.MIB])
+    reference = lab.registry.push(image, "slow/app")
+    lab.registry.namespace.limit_bandwidth(2.0)
+    lab.registry.forget()
+
+    pulls = {node: begin(lab, node, reference) for node in lab.nodes}
+    wait_ended(pulls)
+
+    for node in lab.nodes:
+        assert node.containerd.wrong_digests(image.digests) == []
+    assert lab.registry.blob_bytes() <= 1.1 * sum(blob.size for blob in image.blobs)
+
+
+# Each an image of its own: what a lab's containerds have pulled, they have.
+@pytest.mark.parametrize(("fault", "seed"), [(kill_mirror, 940), (kill_containerd, 941), (black_hole, 942)])
+def test_the_others_complete_when_whoever_fetches_is_gone(
+    lab: Lab, fault: Callable[[Node], None], seed: int
+) -> None:
+    image, pulls, holder = herd_in_the_middle(lab, seed)
+
+    fault(holder)
+
+    others = {node: pull for node, pull in pulls.items() if node is not holder}
+    wait_ended(others)
+    pulls[holder].kill()
+    for node in others:
+        assert node.containerd.wrong_digests(image.digests) == []
+    assert lab.registry.blob_bytes() <= 2 * LAYER + images.MIB
