@@ -18,6 +18,7 @@ from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
 from spegel_gossip.transfer.server import TransferServer
+from spegel_gossip.transfer.tail import Place
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.keyring import Keyring, new_key
@@ -74,12 +75,12 @@ def fetcher(router: TableRouter, client: PeerClient, config: TransferConfig) -> 
 @pytest.fixture
 async def serve_store(
     running: trio.Nursery, stack: ExitStack, config: TransferConfig
-) -> Callable[[str, ContentStore], Awaitable[Peer]]:
-    async def start(name: str, store: ContentStore) -> Peer:
+) -> Callable[..., Awaitable[Peer]]:
+    async def start(name: str, store: ContentStore, place_of: Place | None = None) -> Peer:
         sockets = open_peer_sockets("127.0.0.1", 0)
         stack.callback(sockets.close)
         server = PeerServer(sockets.tcp, credentials(name), clock=time.time)
-        TransferServer(store, server, config, pump=Pump())
+        TransferServer(store, server, config, pump=Pump(), place_of=place_of)
         await running.start(server.run)
         return Peer(name, "", (Address("127.0.0.1", sockets.port),))
 

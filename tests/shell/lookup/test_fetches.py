@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+import trio
+
+from shell.lookup.nodes import Node, Nodes, until_true
+from spegel_gossip.content import BlobAdded, PartialChanged, PartialRemoved, PartialStatus
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.routing import FetchLeasedError, FetchNeed, FetchRouter, Holders, NoHolderError
+
+BLOB = Digest.of(b"a blob that everybody wants")
+MIB = 1 << 20
+NEED = FetchNeed(0, 100 * MIB)
+
+
+async def cluster(nodes: Nodes, *names: str) -> list[Node]:
+    made = [await nodes.make(name) for name in names]
+    for number, node in enumerate(made):
+        node.meets(*made[number + 1 :])
+    await until_true(lambda: all(len(node.lookup.owners(BLOB)) == min(3, len(made)) for node in made))
+    return made
+
+
+async def find(node: Node, need: FetchNeed = NEED) -> Holders | None:
+    """Return whom to read from, or None where this node is to fetch it."""
+    try:
+        with trio.fail_after(10.0):
+            return await node.lookup.fetches.lookup_to_fetch(BLOB, need)
+    except FetchLeasedError:
+        return None
+
+
+def port(node: Node) -> FetchRouter:
+    return node.lookup.fetches
+
+
+async def test_one_node_fetches_and_the_others_read_its_growing_copy(nodes: Nodes) -> None:
+    made = await cluster(nodes, "a", "b", "c", "d")
+    found = [await find(node) for node in made]
+    assert found[0] is None
+    for one in found[1:]:
+        assert one is not None
+        assert one.patience is not None
+        assert len(one.holders) == 1
+
+
+async def test_a_node_alone_is_sent_upstream_at_once(nodes: Nodes) -> None:
+    [alone] = await cluster(nodes, "a")
+    started_at = trio.current_time()
+    assert await find(alone) is None
+    assert trio.current_time() - started_at < 1.0
+    assert port(alone).byteless_leases(but=Digest.of(b"another")) == 1
+
+
+async def test_who_waits_hears_of_the_first_whole_copy(nodes: Nodes) -> None:
+    first, second, third = await cluster(nodes, "a", "b", "c")
+    assert await find(first) is None
+    answers: list[Holders | None] = []
+
+    async def wait_for_it() -> None:
+        # Without a total nobody can be told to read a growing copy.
+        answers.append(await find(second, FetchNeed(0, 0)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_it)
+        await trio.sleep(0.3)
+        assert not answers
+        await first.lookup.on_content(BlobAdded(BLOB, 1_000))
+    [found] = answers
+    assert found is not None
+    assert found.holders[0].name == "a"
+    assert third.lookup.fetches.receptions.next_report_at() is None
+
+
+async def test_an_owner_that_died_unnoticed_is_passed_over(nodes: Nodes) -> None:
+    made = await cluster(nodes, "a", "b", "c", "d")
+    by_name = {node.name: node for node in made}
+    owner = by_name[made[0].lookup.owners(BLOB)[0]]
+    asker = next(node for node in made if node is not owner)
+    owner.datagrams.is_blocked = True
+    assert await find(asker) is None
+
+
+async def test_the_second_owner_knows_who_fetches_when_the_first_is_gone(nodes: Nodes) -> None:
+    made = await cluster(nodes, "a", "b", "c", "d")
+    by_name = {node.name: node for node in made}
+    owners = made[0].lookup.owners(BLOB)
+    fetching, asker = (node for node in made if node.name not in owners[:2])
+    assert await find(fetching) is None
+    await fetching.lookup.on_content(PartialChanged(BLOB, PartialStatus(MIB, 100 * MIB)))
+    second = by_name[owners[1]].lookup.fetches.desk
+    await until_true(lambda: bool(second.leases.views(trio.current_time())))
+    for node in made:
+        if node.name != owners[0]:
+            node.buries(by_name[owners[0]])
+    found = await find(asker)
+    assert found is not None
+    assert found.holders[0].name == fetching.name
+
+
+async def test_a_copy_that_is_given_up_is_nobodys_source(nodes: Nodes) -> None:
+    first, second = await cluster(nodes, "a", "b")
+    assert await find(first) is None
+    await first.lookup.on_content(PartialRemoved(BLOB))
+    desks = [node.lookup.fetches.desk for node in (first, second)]
+    await until_true(lambda: not any(desk.leases.views(trio.current_time()) for desk in desks))
+    assert await find(second) is None
+
+
+@pytest.mark.parametrize("need", [NEED, FetchNeed(5, 0)])
+async def test_nobody_to_ask_is_no_error_of_another_kind(nodes: Nodes, need: FetchNeed) -> None:
+    [alone] = await cluster(nodes, "a")
+    with pytest.raises(NoHolderError):
+        await port(alone).lookup_to_fetch(BLOB, need)
