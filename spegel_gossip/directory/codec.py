@@ -99,15 +99,22 @@ def encode_answer_within(answer: Answer, max_bytes: int) -> bytes:
     encoded = encode(answer)
     while len(encoded) > max_bytes and limit > 1:
         limit //= 2
-        answers = tuple(
-            replace(one, holders=one.holders[:limit], partials=one.partials[:limit]) for one in answer.answers
-        )
-        answer = replace(answer, answers=answers)
+        answer = replace(answer, answers=tuple(_naming_fewer(one, limit) for one in answer.answers))
         encoded = encode(answer)
     while len(encoded) > max_bytes and answer.answers:
         answer = replace(answer, answers=answer.answers[:-1])
         encoded = encode(answer)
     return encoded
+
+
+def _naming_fewer(one: KeyAnswer, limit: int) -> KeyAnswer:
+    return replace(
+        one,
+        holders=one.holders[:limit],
+        partials=one.partials[:limit],
+        namings=tuple(replace(each, holders=each.holders[:limit]) for each in one.namings[:limit]),
+        hidden=one.hidden[:limit],
+    )
 
 
 def record_bytes(record: Record) -> int:
