@@ -8,8 +8,8 @@ from spegel_gossip.ring.ring import MAX_MEMBERS, Ring
 
 def test_points_are_what_every_release_must_compute() -> None:
     # On the wire in effect: members of two releases must agree on the owners.
-    assert points_of("node-1", 8)[:2] == [0x8cec2ab134aec2c5, 0xb58ca8c19aca08d0]
-    assert epoch_of({"a": "z1", "b": ""}) == 0xf524571cecfbebc7
+    assert points_of("node-1", 8)[:2] == [0x8CEC2AB134AEC2C5, 0xB58CA8C19ACA08D0]
+    assert epoch_of({"a": "z1", "b": ""}) == 0xF524571CECFBEBC7
 
 
 def test_fewer_points_are_the_first_of_more() -> None:
