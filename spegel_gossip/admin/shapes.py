@@ -132,6 +132,31 @@ class HoldersShape(TypedDict):
     holders: list[HolderShape]
 
 
+class LeaseShape(TypedDict):
+    """A fetch from the registry that this node, as an owner, gave leave for."""
+
+    digest: str
+    holder: str
+    offset: int
+    total: int
+    age: float
+    """Seconds since it was granted, or first heard of."""
+
+    receivers: int
+    """Nodes with an open ingest of the blob, the holder with them."""
+
+
+class LeasesShape(TypedDict):
+    """GET /leases."""
+
+    granted: list[LeaseShape]
+    fetching: list[str]
+    """Digests that this node fetches from the registry itself."""
+
+    waiting: int
+    """Nodes that wait for this one's word whom to read from."""
+
+
 class StoreShape(TypedDict):
     """How the content store is, and what is in it."""
 

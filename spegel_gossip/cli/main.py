@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "members": "Show the members of the cluster as this node sees them.",
     "ring": "Show each member's share of the ring, or who owns a key.",
     "holders": "Show which nodes hold an image or a digest.",
+    "leases": "Show which nodes fetch what from the registry now.",
     "explain": "Show what a pull of an image would do on this node, and why.",
     "purge": "Have all nodes forget what a tag names.",
     "pull": "Pull an image from a registry into an image layout.",

@@ -80,6 +80,7 @@ def test_no_command_shows_the_help_and_is_an_error(capsys: pytest.CaptureFixture
         "members",
         "ring",
         "holders",
+        "leases",
         "pull",
         "push",
         "serve",

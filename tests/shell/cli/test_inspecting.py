@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from spegel_gossip.admin.server import AdminServer, Snapshot
-from spegel_gossip.admin.shapes import HoldersShape, MembersShape, RingShape, StatusShape
+from spegel_gossip.admin.shapes import HoldersShape, LeasesShape, MembersShape, RingShape, StatusShape
 from spegel_gossip.cli.main import run_cli
 
 DIGEST = "sha256:" + "ab" * 32
@@ -63,6 +63,20 @@ RING: RingShape = {
         {"name": "node-b", "share": 0.75, "tokens": 128},
     ],
 }
+LEASES: LeasesShape = {
+    "granted": [
+        {
+            "digest": DIGEST,
+            "holder": "node-b",
+            "offset": 1 << 20,
+            "total": 2 << 20,
+            "age": 1.5,
+            "receivers": 3,
+        }
+    ],
+    "fetching": [],
+    "waiting": 2,
+}
 STATUS: StatusShape = {
     "node": "node-a",
     "cluster": "prod",
@@ -113,7 +127,13 @@ async def holders(query: Mapping[str, str]) -> HoldersShape:
 
 @pytest.fixture
 async def run(tmp_path: Path, nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]) -> Run:
-    routes = {"/members": always(MEMBERS), "/ring": ring, "/holders": holders, "/status": always(STATUS)}
+    routes = {
+        "/members": always(MEMBERS),
+        "/ring": ring,
+        "/holders": holders,
+        "/leases": always(LEASES),
+        "/status": always(STATUS),
+    }
     await nursery.start(AdminServer(tmp_path / "admin.sock", routes).run)
 
     async def run_command(*arguments: str) -> str:
@@ -189,6 +209,14 @@ async def test_holders_are_shown_with_what_they_have(run: Run) -> None:
 
     assert DIGEST in output.splitlines()[0]
     assert words(output)[2] == ["node-b", "-", "complete", "1.5", "KiB"]
+
+
+async def test_leases_are_shown_with_how_far_they_are(run: Run) -> None:
+    output = await run("leases")
+
+    assert "fetches nothing; 2 questions wait" in output
+    assert words(output)[-1] == [DIGEST, "node-b", "1.0", "MiB", "2.0", "MiB", "1.5", "s", "3"]
+    assert json.loads(await run("leases", "--json")) == LEASES
 
 
 async def test_nobody_is_said_in_words(run: Run) -> None:
