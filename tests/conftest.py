@@ -17,4 +17,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # CI's `timeout` sends SIGTERM: taken as Ctrl-C, the labs are taken down before the end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config.addinivalue_line("markers", "two_ways: for a containerd that pulls by its transfer service or not")
     config.addinivalue_line("markers", "slow: takes more than ten seconds; left out of scripts/test")

@@ -1,6 +1,5 @@
 """helm as scripts/build-helm leaves it, and what the chart renders with it."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,19 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.absent import not_run
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "chart"
 KUBERNETES = "1.34.1"
 
 Objects = list[dict[str, Any]]
 Render = Callable[..., Objects]
-
-
-def not_run(reason: str) -> None:
-    """Skip on a developer's machine; fail where everything must run."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI must run this, but {reason}")
-    pytest.skip(f"not run: {reason}")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import trio
 
 from e2e.containerd_bench import ContainerdBench, config_of, ctr
 from lab import images
+from lab.absent import not_run
 from lab.cluster import Lab, missing_for_lab
 from lab.containerd import ContainerdMissingError
 from shell.stores.conformance import MIB, PATIENCE, StoreConformance, content_of, read_all, root_of
@@ -26,11 +27,11 @@ CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 def one_node(containerd_version: str) -> Iterator[Lab]:
     reason = missing_for_lab()
     if reason is not None:
-        pytest.skip(reason)
+        not_run(reason)
     try:
         lab = Lab(nodes=1, containerd=containerd_version)
     except ContainerdMissingError as error:
-        pytest.skip(str(error))
+        not_run(str(error))
     with lab:
         yield lab
 

@@ -27,11 +27,8 @@ CASES = [
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("fault", CASES)
-@pytest.mark.parametrize("local", [False, True], ids=["", "local"])
+@pytest.mark.parametrize("local", [False, pytest.param(True, marks=pytest.mark.two_ways)], ids=["", "local"])
 def test_a_pull_outlives(fault: Fault, local: bool, lab: Lab) -> None:
-    if local and not lab.build.has_transfer_service:
-        pytest.skip("this containerd has no other way")
-
     outcome = play(lab, fault, seed=800 + FAULTS.index(fault) * 2 + local, local=local)
 
     assert outcome.succeeded, outcome.log
