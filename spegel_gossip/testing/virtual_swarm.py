@@ -187,6 +187,8 @@ class VirtualSwarm:
         while self._events and self._events[0][0] <= until and not self.is_over():
             self.now, _, action = heapq.heappop(self._events)
             action()
+        if not self.is_over():
+            self.now = until
 
     def is_over(self) -> bool:
         """Whether every living node has all it wanted."""

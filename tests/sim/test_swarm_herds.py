@@ -110,6 +110,34 @@ def test_whoever_dies_every_living_node_ends_with_all_bytes(seed: int) -> None:
     assert max(herd.most_upstream.values()) <= 3
 
 
+def circles(herd: VirtualSwarm) -> list[str]:
+    """Nodes that read a blob, by way of others, from themselves."""
+    found = []
+    for number in range(len(herd.sizes)):
+        sources = {name: node.fetches[number].source for name, node in herd.nodes.items() if node.fetches}
+        for name in sources:
+            at, seen = sources[name], 0
+            while at in sources and at != name and seen < len(sources):
+                at, seen = sources[at], seen + 1
+            if at == name:
+                found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nobody_ever_reads_from_itself_by_way_of_others(seed: int) -> None:
+    rng = random.Random(seed)
+    herd = swarm(12, [20 * MIB] * 3, seed=seed)
+    herd.pull(spread=1.0)
+    victims = rng.sample(sorted(herd.nodes), 4)
+    while not herd.is_over() and herd.now < 200.0:
+        herd.run(herd.now + 0.1)
+        assert circles(herd) == []
+        if victims and rng.random() < 0.1:
+            herd.kill(victims.pop())
+    assert_all_done(herd)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_same_seed_gives_the_same_run(seed: int) -> None:
     ends = []
