@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from spegel_gossip.directory.fetch_messages import (
@@ -25,7 +24,7 @@ from spegel_gossip.directory.fetch_messages import (
 )
 from spegel_gossip.directory.keys import PackedKey
 from spegel_gossip.directory.parents import Candidate, Known, choose_source
-from spegel_gossip.directory.spread import MAX_RECEIVERS, Lease, Receiver, Spread
+from spegel_gossip.directory.spread import MAX_RECEIVERS, Lease, LeaseView, Receiver, Spread
 from spegel_gossip.swim.names import name_hash
 
 MAX_LEASES: Final = 3
@@ -66,18 +65,6 @@ LARGE_BYTES: Final = 8 << 20
 
 MAX_SPREADS: Final = 4_096
 """Blobs followed at once; the one not heard of for longest is forgotten first."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseView:
-    """One lease, for whoever looks at it."""
-
-    key: PackedKey
-    holder: str
-    offset: int
-    total: int
-    age: float
-    receivers: int
 
 
 class Leases:
@@ -336,19 +323,7 @@ class Leases:
 
     def views(self, now: float) -> list[LeaseView]:
         """Return the leases that are held now."""
-        return [
-            LeaseView(
-                spread.key,
-                receiver.name,
-                receiver.offset,
-                receiver.total,
-                now - receiver.lease.granted_at,
-                len(spread.receivers),
-            )
-            for spread in self._spreads.values()
-            for receiver in spread.leases()
-            if receiver.lease is not None
-        ]
+        return [view for spread in self._spreads.values() for view in spread.lease_views(now)]
 
     def waiting(self) -> int:
         """Return how many questions wait for an answer."""

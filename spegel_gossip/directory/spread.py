@@ -104,6 +104,18 @@ class Receiver:
         return self.is_done or self.lease is not None or (self.parent is None and self.grown_until > now)
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseView:
+    """One lease, for whoever looks at it."""
+
+    key: PackedKey
+    holder: str
+    offset: int
+    total: int
+    age: float
+    receivers: int
+
+
 @dataclass(slots=True)
 class Spread:
     """All that an owner knows of one blob's spreading."""
@@ -123,6 +135,16 @@ class Spread:
     def leases(self) -> list[Receiver]:
         """Return who has a lease."""
         return [one for one in self.receivers.values() if one.lease is not None]
+
+    def lease_views(self, now: float) -> list[LeaseView]:
+        """Return the leases, for whoever looks at them."""
+        return [
+            LeaseView(
+                self.key, one.name, one.offset, one.total, now - one.lease.granted_at, len(self.receivers)
+            )
+            for one in self.receivers.values()
+            if one.lease is not None
+        ]
 
     def attach(self, child: Receiver, parent: str, depth: int) -> None:
         """Let a node read from another."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -28,9 +26,10 @@ from spegel_gossip.directory.keys import PackedKey, pack_key
 from spegel_gossip.directory.leases import Leases
 from spegel_gossip.directory.parents import Known
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.swarm.patience import HOLD_TIMEOUT, URGENT_AFTER, Yields, stall_patience
-from spegel_gossip.swarm.receptions import Receptions, ReceptionState
+from spegel_gossip.swarm.patience import HOLD_TIMEOUT, URGENT_AFTER, stall_patience
+from spegel_gossip.swarm.receptions import ReceptionState
 from spegel_gossip.swim.names import name_hash
+from spegel_gossip.testing.virtual_node import Fetch, Link, VirtualNode
 
 STEP: Final = 1 << 20
 LATENCY: Final = 0.0005
@@ -45,65 +44,11 @@ RECORD_DELAY: Final = 0.1
 """Seconds from a commit until the owners have the record."""
 
 REPEAT_INTERVAL: Final = 0.5
-SLOTS: Final = 3
 _STATES = {
     ReceptionState.ARRIVING: ProgressState.ARRIVING,
     ReceptionState.DONE: ProgressState.DONE,
     ReceptionState.ENDED: ProgressState.ENDED,
 }
-
-
-@dataclass(slots=True)
-class Link:
-    """Sends one thing after the other, at a rate in bytes a second."""
-
-    rate: float
-    free_at: float = 0.0
-    sent: int = 0
-
-    def send(self, count: int, now: float) -> float:
-        """Return when so many bytes are through."""
-        self.free_at = max(self.free_at, now) + count / self.rate
-        self.sent += count
-        return self.free_at
-
-
-@dataclass(slots=True)
-class Fetch:
-    """One blob at one node, from containerd's request to its commit."""
-
-    blob: int
-    offset: int = 0
-    asked_at: float = 0.0
-    source: str = ""
-    """Who sends: a node, or `registry`; empty while nobody does."""
-    arrived_at: float = 0.0
-    """When the last step came."""
-    grown_at: float = 0.0
-    """From when the patience with the source counts."""
-    patience: float = 0.0
-    turn: int = 0
-    """Rises with each change of the source, so that what an older one planned is not done."""
-    has_slot: bool = False
-    is_done: bool = False
-    failed: list[str] = field(default_factory=list)
-    stalled: list[str] = field(default_factory=list)
-
-
-class VirtualNode:
-    """One node: its links, its slots, its fetches, and its parts of the product."""
-
-    def __init__(self, name: str, rate: float) -> None:
-        self.name = name
-        self.uplink, self.downlink = Link(rate), Link(rate)
-        self.is_alive = True
-        self.fetches: dict[int, Fetch] = {}
-        self.receptions = Receptions()
-        self.yields = Yields()
-        self.slots = SLOTS
-        self.queue: deque[Callable[[], None]] = deque()
-        self.tails: dict[int, list[Callable[[], None]]] = {}
-        self.finished_at: float | None = None
 
 
 class VirtualSwarm:

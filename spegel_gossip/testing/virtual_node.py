@@ -1,0 +1,67 @@
+"""One node of a `virtual_swarm`: its links, its download slots, its fetches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from spegel_gossip.swarm.patience import Yields
+from spegel_gossip.swarm.receptions import Receptions
+
+SLOTS: Final = 3
+"""Requests at once, as containerd has it."""
+
+
+@dataclass(slots=True)
+class Link:
+    """Sends one thing after the other, at a rate in bytes a second."""
+
+    rate: float
+    free_at: float = 0.0
+    sent: int = 0
+
+    def send(self, count: int, now: float) -> float:
+        """Return when so many bytes are through."""
+        self.free_at = max(self.free_at, now) + count / self.rate
+        self.sent += count
+        return self.free_at
+
+
+@dataclass(slots=True)
+class Fetch:
+    """One blob at one node, from containerd's request to its commit."""
+
+    blob: int
+    offset: int = 0
+    asked_at: float = 0.0
+    source: str = ""
+    """Who sends: a node, or `registry`; empty while nobody does."""
+    arrived_at: float = 0.0
+    """When the last step came."""
+    grown_at: float = 0.0
+    """From when the patience with the source counts."""
+    patience: float = 0.0
+    turn: int = 0
+    """Rises with each change of the source, so that what an older one planned is not done."""
+    has_slot: bool = False
+    is_done: bool = False
+    failed: list[str] = field(default_factory=list)
+    stalled: list[str] = field(default_factory=list)
+
+
+class VirtualNode:
+    """One node: its links, its slots, its fetches, and its parts of the product."""
+
+    def __init__(self, name: str, rate: float) -> None:
+        self.name = name
+        self.uplink, self.downlink = Link(rate), Link(rate)
+        self.is_alive = True
+        self.fetches: dict[int, Fetch] = {}
+        self.receptions = Receptions()
+        self.yields = Yields()
+        self.slots = SLOTS
+        self.queue: deque[Callable[[], None]] = deque()
+        self.tails: dict[int, list[Callable[[], None]]] = {}
+        self.finished_at: float | None = None
