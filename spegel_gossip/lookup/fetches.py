@@ -107,6 +107,7 @@ class Fetches:
         self._questions: dict[int, _Question] = {}
         self._silent_until: dict[str, float] = {}
         self._wakeup = trio.Event()
+        self._sleeps_until = -math.inf
         self._counted: Counter[str] = Counter()
 
     @property
@@ -202,7 +203,8 @@ class Fetches:
             self._count(now)
             timers = (self._desk.next_timer_at(), self._receptions.next_report_at())
             self._wakeup = trio.Event()
-            with trio.move_on_at(min((at for at in timers if at is not None), default=math.inf)):
+            self._sleeps_until = min((at for at in timers if at is not None), default=math.inf)
+            with trio.move_on_at(self._sleeps_until):
                 await self._wakeup.wait()
 
     # -- helpers ------------------------------------------------------------------------------
@@ -303,6 +305,9 @@ class Fetches:
                 question.changed.set()
         if self._transport.streams:
             self._wake_driver()
+        timer_at = self._desk.next_timer_at()
+        if timer_at is not None and timer_at < self._sleeps_until:
+            self._wake()
 
     def _count(self, now: float) -> None:
         leases = self._desk.leases

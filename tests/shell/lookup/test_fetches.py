@@ -98,6 +98,18 @@ async def test_the_second_owner_knows_who_fetches_when_the_first_is_gone(nodes: 
     assert found.holders[0].name == fetching.name
 
 
+async def test_an_owner_that_pulls_nothing_itself_looks_after_leases_all_the_same(nodes: Nodes) -> None:
+    made = await cluster(nodes, "a", "b", "c", "d")
+    by_name = {node.name: node for node in made}
+    owner = by_name[made[0].lookup.owners(BLOB)[0]]
+    fetching, asker = [node for node in made if node is not owner][:2]
+    assert await find(fetching) is None
+    fetching.scope.cancel()
+    leases = owner.lookup.fetches.desk.leases
+    await until_true(lambda: leases.counts["lost_silent"] == 1)
+    assert await find(asker) is None
+
+
 async def test_a_copy_that_is_given_up_is_nobodys_source(nodes: Nodes) -> None:
     first, second = await cluster(nodes, "a", "b")
     assert await find(first) is None
