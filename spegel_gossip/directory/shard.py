@@ -251,10 +251,12 @@ class Shard:
         return AckStatus.OK
 
     def _drop_untold(self, holder: Holder, closing: Closing, round_: int) -> None:
+        # Not the withdrawn: their holder tells them once, and a late copy of what they end must meet them.
         untold = [
             key
             for key, entry in holder.entries.items()
             if entry.round < round_
+            and not entry.record.is_withdrawn
             and entry.record.sequence <= closing.last_sequence
             and key not in self._foreign
         ]

@@ -139,6 +139,14 @@ def test_a_resync_drops_what_it_did_not_tell_again(shard: Shard) -> None:
     assert [bool(named(shard, key)) for key in KEYS[:3]] == [False, True, True]
 
 
+def test_a_withdrawal_outlives_a_resync_that_does_not_tell_it_again(shard: Shard) -> None:
+    # Seeds 106 and 108 of the long histories: the copy that came late was named until the next difference.
+    tell(shard, record(KEYS[0], 2, RecordKind.WITHDRAWN))
+    tell(shard, round_=1, closing=Closing(ALONE.epoch, Summary(), 2))
+    tell(shard, record(KEYS[0], 1))
+    assert named(shard, KEYS[0]) == []
+
+
 def test_tables_are_bounded(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_module, "MAX_RECORDS_PER_HOLDER", 3)
     monkeypatch.setattr(shard_module, "MAX_HOLDERS", 2)
