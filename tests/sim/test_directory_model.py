@@ -225,7 +225,7 @@ def test_the_directory_is_true(seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", (101, 104, 106, 108))
+@pytest.mark.parametrize("seed", [101, 104, 106, 108])
 def test_the_directory_is_true_through_a_long_history(seed: int) -> None:
     model = Model(seed)
     for _ in range(10):
