@@ -108,21 +108,31 @@ class Sources:
         elif failure.reason in {Reason.UNREACHABLE, Reason.STALLED, Reason.SLOW}:
             self._router.report_unreachable(peer.name)
 
+    async def _find(self, now: float) -> Holders:
+        if self._spreading is not None and (self._family is None or len(self._family.members) == 1):
+            # One source to attach to, meant for this stream alone.
+            return await self._spreading.find()
+        # One range of several takes its share from each whole copy; only without any it waits in line.
+        try:
+            found = await self._router.lookup(self._digest, self._purpose)
+        except RoutingError:
+            if self._spreading is None:
+                raise
+            return await self._spreading.find()
+        if self._family is not None:
+            self._family.remember(found, now)
+        return found
+
     async def _look_up(self) -> None:
         family, now = self._family, trio.current_time()
         found = None if family is None or self._tried else family.known_holders(now)
         if found is None:
             try:
-                if self._spreading is not None:
-                    found = await self._spreading.find()
-                else:
-                    found = await self._router.lookup(self._digest, self._purpose)
+                found = await self._find(now)
             except RoutingError:
                 if not self._tried and not self._banned:
                     raise
                 return
-            if family is not None:
-                family.remember(found, now)
         self.size = self.size or found.size
         for peer in found.holders:
             if self._is_banned(self._digest, peer.name):
