@@ -7,6 +7,7 @@ Where things are; imports point inward, from the bottom of this list to its top:
     swim        membership: SWIM with Lifeguard                           core
     ring        the consistent-hash ring                                  core
     directory   what owners know, what holders must tell them             core
+    swarm       for one blob: wait, read from whom, go on, give up        core
     content     the content store port
     routing     the router port
     fetching    the fetching port
