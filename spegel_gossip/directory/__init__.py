@@ -8,6 +8,7 @@ for the simulation; each part stands alone below it:
     records        what is said of a key, and which of two sayings wins
     messages       what members send each other about it
     codec          those messages as bytes
+    fields         what a single field of a message may be, for both codecs
     shard          what an owner knows
     answers        what an owner says of a key
     youth          whether an owner's "nobody" may be believed yet

@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, cast
+from typing import Final
 
 import msgpack
 
-from spegel_gossip.directory.keys import MAX_PACKED_KEY, MIN_PACKED_KEY, PackedKey
+from spegel_gossip.directory.fields import array, pack, packed_key, uint
 from spegel_gossip.directory.messages import (
     MAX_HOLDERS_ANSWERED,
     MAX_NAMING_HOLDERS,
@@ -71,21 +71,21 @@ def encode(message: Message) -> bytes:
         case Advertise(id_, boot, round_, records, closing):
             last = None if closing is None else _closing_fields(closing)
             fields = [boot, round_, [_record_fields(record) for record in records], last]
-            return _pack(MessageKind.ADVERTISE, id_, fields)
+            return pack(MessageKind.ADVERTISE, id_, fields)
         case Ack(id_, status):
-            return _pack(MessageKind.ACK, id_, [status])
+            return pack(MessageKind.ACK, id_, [status])
         case Resync(id_, boot):
-            return _pack(MessageKind.RESYNC, id_, [boot])
+            return pack(MessageKind.RESYNC, id_, [boot])
         case Question(id_, purpose, keys):
-            return _pack(MessageKind.QUESTION, id_, [purpose, [[asked.key, asked.view] for asked in keys]])
+            return pack(MessageKind.QUESTION, id_, [purpose, [[asked.key, asked.view] for asked in keys]])
         case Answer(id_, epoch, answers):
-            return _pack(MessageKind.ANSWER, id_, [epoch, [_answer_fields(answer) for answer in answers]])
+            return pack(MessageKind.ANSWER, id_, [epoch, [_answer_fields(answer) for answer in answers]])
         case Miss(id_, key, holder):
-            return _pack(MessageKind.MISS, id_, [key, holder])
+            return pack(MessageKind.MISS, id_, [key, holder])
         case Recheck(id_, key):
-            return _pack(MessageKind.RECHECK, id_, [key])
+            return pack(MessageKind.RECHECK, id_, [key])
         case Purge(id_, items):
-            return _pack(MessageKind.PURGE, id_, [[[item.key, item.at_ms] for item in items]])
+            return pack(MessageKind.PURGE, id_, [[[item.key, item.at_ms] for item in items]])
 
 
 def encode_answer_within(answer: Answer, max_bytes: int) -> bytes:
@@ -134,61 +134,61 @@ def decode_untrusted(data: bytes) -> Message | None:
         unpacked = msgpack.unpackb(data, max_ext_len=0)
     except _DECODE_FAILURES as exc:
         raise DecodeError(f"not a directory message: {exc}") from exc
-    fields = _array(unpacked, at_least=2)
-    kind, id_ = _uint(fields[0], _MAX_KIND), _uint(fields[1], MAX_U64)
+    fields = array(unpacked, at_least=2)
+    kind, id_ = uint(fields[0], _MAX_KIND), uint(fields[1], MAX_U64)
     decoder = _DECODERS.get(kind)
     return None if decoder is None else decoder(id_, fields[2:])
 
 
 def _decode_advertise(id_: int, fields: Sequence[object]) -> Message:
-    boot, round_, records, closing, *_ = _array(fields, at_least=4)
-    packed = _array(records, at_most=MAX_BATCH_RECORDS)
+    boot, round_, records, closing, *_ = array(fields, at_least=4)
+    packed = array(records, at_most=MAX_BATCH_RECORDS)
     return Advertise(
         id_,
-        _uint(boot, MAX_U64),
-        _uint(round_, _MAX_U32),
+        uint(boot, MAX_U64),
+        uint(round_, _MAX_U32),
         tuple(_record(one) for one in packed),
         None if closing is None else _closing(closing),
     )
 
 
 def _decode_ack(id_: int, fields: Sequence[object]) -> Message:
-    return Ack(id_, _uint(_array(fields, at_least=1)[0], _MAX_KIND))
+    return Ack(id_, uint(array(fields, at_least=1)[0], _MAX_KIND))
 
 
 def _decode_resync(id_: int, fields: Sequence[object]) -> Message:
-    return Resync(id_, _uint(_array(fields, at_least=1)[0], MAX_U64))
+    return Resync(id_, uint(array(fields, at_least=1)[0], MAX_U64))
 
 
 def _decode_question(id_: int, fields: Sequence[object]) -> Message:
-    purpose, keys, *_ = _array(fields, at_least=2)
+    purpose, keys, *_ = array(fields, at_least=2)
     asked = []
-    for one in _array(keys, at_most=MAX_QUESTION_KEYS):
-        key, view, *_ = _array(one, at_least=2)
-        asked.append(QuestionKey(_key(key), _uint(view, MAX_U64)))
-    return Question(id_, _uint(purpose, _MAX_KIND), tuple(asked))
+    for one in array(keys, at_most=MAX_QUESTION_KEYS):
+        key, view, *_ = array(one, at_least=2)
+        asked.append(QuestionKey(packed_key(key), uint(view, MAX_U64)))
+    return Question(id_, uint(purpose, _MAX_KIND), tuple(asked))
 
 
 def _decode_answer(id_: int, fields: Sequence[object]) -> Message:
-    epoch, answers, *_ = _array(fields, at_least=2)
-    decoded = tuple(_key_answer(one) for one in _array(answers, at_most=MAX_QUESTION_KEYS))
-    return Answer(id_, _uint(epoch, MAX_U64), decoded)
+    epoch, answers, *_ = array(fields, at_least=2)
+    decoded = tuple(_key_answer(one) for one in array(answers, at_most=MAX_QUESTION_KEYS))
+    return Answer(id_, uint(epoch, MAX_U64), decoded)
 
 
 def _decode_miss(id_: int, fields: Sequence[object]) -> Message:
-    key, holder, *_ = _array(fields, at_least=2)
-    return Miss(id_, _key(key), _uint(holder, MAX_U64))
+    key, holder, *_ = array(fields, at_least=2)
+    return Miss(id_, packed_key(key), uint(holder, MAX_U64))
 
 
 def _decode_recheck(id_: int, fields: Sequence[object]) -> Message:
-    return Recheck(id_, _key(_array(fields, at_least=1)[0]))
+    return Recheck(id_, packed_key(array(fields, at_least=1)[0]))
 
 
 def _decode_purge(id_: int, fields: Sequence[object]) -> Message:
     items = []
-    for one in _array(_array(fields, at_least=1)[0], at_most=MAX_PURGES_TOLD):
-        key, at_ms, *_ = _array(one, at_least=2)
-        items.append(PurgeItem(_key(key), _uint(at_ms, MAX_U64)))
+    for one in array(array(fields, at_least=1)[0], at_most=MAX_PURGES_TOLD):
+        key, at_ms, *_ = array(one, at_least=2)
+        items.append(PurgeItem(packed_key(key), uint(at_ms, MAX_U64)))
     return Purge(id_, tuple(items))
 
 
@@ -212,15 +212,15 @@ def _record_fields(record: Record) -> list[object]:
 
 
 def _record(value: object) -> Record:
-    fields = _array(value, at_least=4)
-    digest = _key(fields[4]) if len(fields) > 5 and fields[4] is not None else None
+    fields = array(value, at_least=4)
+    digest = packed_key(fields[4]) if len(fields) > 5 and fields[4] is not None else None
     return Record(
-        _key(fields[0]),
-        _uint(fields[1], _MAX_KIND),
-        _uint(fields[2], MAX_U64),
-        _uint(fields[3], MAX_U64),
+        packed_key(fields[0]),
+        uint(fields[1], _MAX_KIND),
+        uint(fields[2], MAX_U64),
+        uint(fields[3], MAX_U64),
         digest,
-        0 if digest is None else _uint(fields[5], MAX_U64),
+        0 if digest is None else uint(fields[5], MAX_U64),
     )
 
 
@@ -229,9 +229,9 @@ def _closing_fields(closing: Closing) -> list[object]:
 
 
 def _closing(value: object) -> Closing:
-    epoch, count, xor, last, *_ = _array(value, at_least=4)
-    summary = Summary(_uint(count, _MAX_U32), _uint(xor, MAX_U64))
-    return Closing(_uint(epoch, MAX_U64), summary, _uint(last, MAX_U64))
+    epoch, count, xor, last, *_ = array(value, at_least=4)
+    summary = Summary(uint(count, _MAX_U32), uint(xor, MAX_U64))
+    return Closing(uint(epoch, MAX_U64), summary, uint(last, MAX_U64))
 
 
 def _answer_fields(answer: KeyAnswer) -> list[object]:
@@ -247,29 +247,29 @@ def _answer_fields(answer: KeyAnswer) -> list[object]:
 
 
 def _key_answer(value: object) -> KeyAnswer:
-    fields = _array(value, at_least=4)
-    flags = _uint(fields[0], MAX_U64)
-    digest = _key(fields[4]) if len(fields) > 5 and fields[4] is not None else None
+    fields = array(value, at_least=4)
+    flags = uint(fields[0], MAX_U64)
+    digest = packed_key(fields[4]) if len(fields) > 5 and fields[4] is not None else None
     return KeyAnswer(
         is_young=bool(flags & _FLAG_YOUNG),
         has_same_view=bool(flags & _FLAG_SAME_VIEW),
         holders=_unpack_hashes(fields[1]),
         partials=_unpack_hashes(fields[2]),
-        size=_uint(fields[3], MAX_U64),
+        size=uint(fields[3], MAX_U64),
         digest=digest,
-        observed_at_ms=0 if digest is None else _uint(fields[5], MAX_U64),
+        observed_at_ms=0 if digest is None else uint(fields[5], MAX_U64),
         namings=_namings(fields[6]) if len(fields) > _EXPLAINED_FIELDS else (),
         hidden=_unpack_hashes(fields[7]) if len(fields) > _EXPLAINED_FIELDS else (),
-        purged_at_ms=_uint(fields[8], MAX_U64) if len(fields) > _EXPLAINED_FIELDS else 0,
+        purged_at_ms=uint(fields[8], MAX_U64) if len(fields) > _EXPLAINED_FIELDS else 0,
     )
 
 
 def _namings(value: object) -> tuple[Naming, ...]:
     namings = []
-    for one in _array(value, at_most=MAX_NAMINGS):
-        digest, observed_at_ms, holders, *_ = _array(one, at_least=3)
+    for one in array(value, at_most=MAX_NAMINGS):
+        digest, observed_at_ms, holders, *_ = array(one, at_least=3)
         hashes = _unpack_hashes(holders)[:MAX_NAMING_HOLDERS]
-        namings.append(Naming(_key(digest), _uint(observed_at_ms, MAX_U64), hashes))
+        namings.append(Naming(packed_key(digest), uint(observed_at_ms, MAX_U64), hashes))
     return tuple(namings)
 
 
@@ -285,27 +285,3 @@ def _unpack_hashes(value: object) -> tuple[int, ...]:
     if count > MAX_HOLDERS_ANSWERED:
         raise DecodeError(f"{count} holders in an answer")
     return struct.unpack(f">{count}Q", value)
-
-
-def _pack(kind: MessageKind, id_: int, fields: Sequence[object]) -> bytes:
-    return cast("bytes", msgpack.packb([kind.value, id_, *fields]))
-
-
-def _array(value: object, *, at_least: int = 0, at_most: int = 1 << 16) -> Sequence[object]:
-    if not isinstance(value, list):
-        raise DecodeError(f"expected an array, got {type(value).__name__}")
-    if not at_least <= len(value) <= at_most:
-        raise DecodeError(f"an array of {len(value)}, expected {at_least} to {at_most}")
-    return value
-
-
-def _uint(value: object, limit: int) -> int:
-    if type(value) is not int or not 0 <= value <= limit:
-        raise DecodeError(f"expected an integer of 0 to {limit}")
-    return value
-
-
-def _key(value: object) -> PackedKey:
-    if not isinstance(value, bytes) or not MIN_PACKED_KEY <= len(value) <= MAX_PACKED_KEY:
-        raise DecodeError("expected a packed key")
-    return PackedKey(value)

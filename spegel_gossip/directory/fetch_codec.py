@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
 import msgpack
 
@@ -18,7 +18,7 @@ from spegel_gossip.directory.fetch_messages import (
     Progress,
     ProgressItem,
 )
-from spegel_gossip.directory.keys import MAX_PACKED_KEY, MIN_PACKED_KEY, PackedKey
+from spegel_gossip.directory.fields import array, pack, packed_key, uint
 from spegel_gossip.directory.records import MAX_U64
 from spegel_gossip.errors import DecodeError
 
@@ -26,6 +26,7 @@ MAX_FETCH_BYTES: Final = 4_096
 """Longest message looked at; they are all made to fit into a datagram."""
 
 _MAX_SMALL = 0xFFFF
+_MAX_FIELDS = 64
 _FLAG_MUST_DECIDE = 1
 _FLAG_URGENT = 2
 _FIRST_BYTE_OF_ARRAY = 0x90
@@ -43,13 +44,13 @@ def encode_fetch(message: FetchMessage) -> bytes:
         case FetchAsk():
             flags = _FLAG_MUST_DECIDE * message.must_decide | _FLAG_URGENT * message.is_urgent
             fields: list[object] = [message.key, message.view, message.offset, message.total, flags]
-            return _pack(FetchKind.ASK, message.id, [*fields, list(message.failed), list(message.stalled)])
+            return pack(FetchKind.ASK, message.id, [*fields, list(message.failed), list(message.stalled)])
         case FetchTold():
             numbers = [message.size, message.token, message.stamp, message.depth]
-            return _pack(FetchKind.TOLD, message.id, [message.verdict, list(message.sources), *numbers])
+            return pack(FetchKind.TOLD, message.id, [message.verdict, list(message.sources), *numbers])
         case Progress():
             items = [[one.key, one.token, one.offset, one.total, int(one.state)] for one in message.items]
-            return _pack(FetchKind.PROGRESS, message.id, [message.byteless, int(message.is_growing), items])
+            return pack(FetchKind.PROGRESS, message.id, [message.byteless, int(message.is_growing), items])
 
 
 def decode_fetch_untrusted(data: bytes) -> FetchMessage:
@@ -64,19 +65,19 @@ def decode_fetch_untrusted(data: bytes) -> FetchMessage:
         unpacked = msgpack.unpackb(data, max_ext_len=0)
     except _DECODE_FAILURES as exc:
         raise DecodeError(f"not a fetch message: {exc}") from exc
-    fields = _array(unpacked, at_least=2)
-    return _DECODERS[_uint(fields[0], _MAX_SMALL)](_uint(fields[1], MAX_U64), fields[2:])
+    fields = array(unpacked, at_least=2, at_most=_MAX_FIELDS)
+    return _DECODERS[uint(fields[0], _MAX_SMALL)](uint(fields[1], MAX_U64), fields[2:])
 
 
 def _decode_ask(id_: int, fields: Sequence[object]) -> FetchMessage:
-    key, view, offset, total, flags, failed, stalled, *_ = _array(fields, at_least=7)
-    said = _uint(flags, _MAX_SMALL)
+    key, view, offset, total, flags, failed, stalled, *_ = array(fields, at_least=7, at_most=_MAX_FIELDS)
+    said = uint(flags, _MAX_SMALL)
     return FetchAsk(
         id_,
-        _key(key),
-        _uint(view, MAX_U64),
-        _uint(offset, MAX_U64),
-        _uint(total, MAX_U64),
+        packed_key(key),
+        uint(view, MAX_U64),
+        uint(offset, MAX_U64),
+        uint(total, MAX_U64),
         must_decide=bool(said & _FLAG_MUST_DECIDE),
         is_urgent=bool(said & _FLAG_URGENT),
         failed=_hashes(failed, MAX_FAILED_TOLD),
@@ -85,30 +86,30 @@ def _decode_ask(id_: int, fields: Sequence[object]) -> FetchMessage:
 
 
 def _decode_told(id_: int, fields: Sequence[object]) -> FetchMessage:
-    verdict, sources, size, token, stamp, depth, *_ = _array(fields, at_least=6)
+    verdict, sources, size, token, stamp, depth, *_ = array(fields, at_least=6, at_most=_MAX_FIELDS)
     return FetchTold(
         id_,
-        _uint(verdict, _MAX_SMALL),
+        uint(verdict, _MAX_SMALL),
         _hashes(sources, MAX_SOURCES_TOLD),
-        *(_uint(one, MAX_U64) for one in (size, token, stamp, depth)),
+        *(uint(one, MAX_U64) for one in (size, token, stamp, depth)),
     )
 
 
 def _decode_progress(id_: int, fields: Sequence[object]) -> FetchMessage:
-    byteless, is_growing, items, *_ = _array(fields, at_least=3)
+    byteless, is_growing, items, *_ = array(fields, at_least=3, at_most=_MAX_FIELDS)
     told = []
-    for one in _array(items, at_most=MAX_PROGRESS_ITEMS):
-        key, token, offset, total, state, *_ = _array(one, at_least=5)
+    for one in array(items, at_most=MAX_PROGRESS_ITEMS):
+        key, token, offset, total, state, *_ = array(one, at_least=5, at_most=_MAX_FIELDS)
         told.append(
             ProgressItem(
-                _key(key),
-                token=_uint(token, MAX_U64),
-                offset=_uint(offset, MAX_U64),
-                total=_uint(total, MAX_U64),
-                state=_uint(state, _MAX_SMALL),
+                packed_key(key),
+                token=uint(token, MAX_U64),
+                offset=uint(offset, MAX_U64),
+                total=uint(total, MAX_U64),
+                state=uint(state, _MAX_SMALL),
             )
         )
-    return Progress(id_, _uint(byteless, _MAX_SMALL), bool(_uint(is_growing, _MAX_SMALL)), tuple(told))
+    return Progress(id_, uint(byteless, _MAX_SMALL), bool(uint(is_growing, _MAX_SMALL)), tuple(told))
 
 
 _DECODERS: Final[dict[int, Callable[[int, Sequence[object]], FetchMessage]]] = {
@@ -118,29 +119,5 @@ _DECODERS: Final[dict[int, Callable[[int, Sequence[object]], FetchMessage]]] = {
 }
 
 
-def _pack(kind: FetchKind, id_: int, fields: Sequence[object]) -> bytes:
-    return cast("bytes", msgpack.packb([kind.value, id_, *fields]))
-
-
 def _hashes(value: object, at_most: int) -> tuple[int, ...]:
-    return tuple(_uint(one, MAX_U64) for one in _array(value, at_most=at_most))
-
-
-def _array(value: object, *, at_least: int = 0, at_most: int = 64) -> Sequence[object]:
-    if not isinstance(value, list):
-        raise DecodeError(f"expected an array, got {type(value).__name__}")
-    if not at_least <= len(value) <= at_most:
-        raise DecodeError(f"an array of {len(value)}, expected {at_least} to {at_most}")
-    return value
-
-
-def _uint(value: object, limit: int) -> int:
-    if type(value) is not int or not 0 <= value <= limit:
-        raise DecodeError(f"expected an integer of 0 to {limit}")
-    return value
-
-
-def _key(value: object) -> PackedKey:
-    if not isinstance(value, bytes) or not MIN_PACKED_KEY <= len(value) <= MAX_PACKED_KEY:
-        raise DecodeError("expected a packed key")
-    return PackedKey(value)
+    return tuple(uint(one, MAX_U64) for one in array(value, at_most=at_most))
