@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spegel_gossip.swim.member import MemberRecord, MemberState
+from spegel_gossip.swim.member import Member, MemberRecord, MemberState
 
 INCARNATION_LIMIT = 1 << 62
 """Incarnations and boots from here on are refused: nobody could ever refute one."""
@@ -34,8 +34,11 @@ class Claim:
         return self.record.name
 
 
-def supersedes(new: Claim, old: Claim) -> bool:
+def supersedes(new: Claim | Member, old: Claim | Member) -> bool:
     """Return whether `new` replaces `old` in the membership table.
+
+    An entry of the table is compared as it is: gossip brings each claim some ten times,
+    and a claim need not be made of what is held to see that it says nothing new.
 
     A higher incarnation wins; at the same incarnation the more severe state wins
     (departure 1). Only the member itself raises its incarnation, so only it can

@@ -202,7 +202,7 @@ class Exchanges:
         mask = count - 1
         now = yield
         for turn, entry in enumerate(entries, start=1):
-            if entry.name_hash & mask in buckets and _is_news(entry, theirs.get(entry.name), now):
+            if entry.name_hash & mask in buckets and _is_news(entry, theirs.get(entry.name)):
                 rows.append(_row(entry, now))
             if turn % ENTRIES_A_TURN == 0:
                 now = yield
@@ -314,10 +314,10 @@ def _row(entry: Entry, now: float) -> bytes:
     return array_header(entry.packed.count) + entry.packed.fields(entry.age(now))
 
 
-def _is_news(ours: Entry, theirs: Claim | None, now: float) -> bool:
+def _is_news(ours: Entry, theirs: Claim | None) -> bool:
     if theirs is None:
         return True
     member = ours.member
     # Most often both say the same of the same record, and nothing need be built to see it.
     is_same = member.record is theirs.record and member.incarnation == theirs.incarnation
-    return not (is_same and member.state is theirs.state) and supersedes(ours.claim(now), theirs)
+    return not (is_same and member.state is theirs.state) and supersedes(member, theirs)

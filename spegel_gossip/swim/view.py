@@ -76,9 +76,9 @@ class View:
         (departure 3).
         """
         held = self.table.get(claim.name)
-        if held is not None and supersedes(ours := held.claim(now), claim):
+        if held is not None and supersedes(held.member, claim):
             is_accusation = claim.state in {MemberState.SUSPECT, MemberState.DEAD}
-            return ours if is_accusation and held.state is not MemberState.DEAD else None
+            return held.claim(now) if is_accusation and held.state is not MemberState.DEAD else None
         self._hear(claim, now, spread=True)
         return None
 
@@ -155,7 +155,7 @@ class View:
         if entry is None:
             accepted = claim.age < self._config.tombstone_silent_age
         else:
-            accepted = supersedes(claim, entry.claim(now))
+            accepted = supersedes(claim, entry.member)
             if not accepted and _same_suspicion(claim, entry.member):
                 accepted = spread = self._confirm(claim)
         if accepted:
@@ -213,9 +213,9 @@ class View:
         return True
 
     def _hear_of_ourselves(self, claim: Claim, now: float) -> None:
-        mine = self.own.claim(now)
-        if not supersedes(claim, mine):
+        if not supersedes(claim, self.own.member):
             return
+        mine = self.own.claim(now)
         is_foreign = claim.record.boot != mine.record.boot
         is_elsewhere = not set(claim.record.addresses) & set(mine.record.addresses)
         if is_foreign and is_elsewhere and claim.state in {MemberState.ALIVE, MemberState.SUSPECT}:
