@@ -9,7 +9,7 @@ from spegel_gossip.swim.names import MAX_NAME_BYTES
 from spegel_gossip.wire import signing
 from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.keyring import Keyring
-from spegel_gossip.wire.nonces import NonceMemory
+from spegel_gossip.wire.nonces import NonceMemory, Verdict
 
 SKEW_WINDOW = 30.0
 """Seconds a request's time may be off ours, either way."""
@@ -47,7 +47,8 @@ class RequestVerifier:
         """Return the name of the member who sent a request.
 
         Raises:
-            RequestRefusedError: it is not signed, for somebody else, too old, or a replay.
+            RequestRefusedError: it is not signed, for somebody else, too old, a replay, or cannot be
+                remembered.
         """
         mine = self._credentials
         is_signed = signing.SIGNATURE in headers
@@ -87,5 +88,9 @@ class RequestVerifier:
                 "skew",
                 {signing.TIME: ours, signing.SIGNATURE: signing.sign_time(key, cluster, nonce, ours)},
             )
-        if not self._nonces.accept(nonce, expires_at=sent_at + SKEW_WINDOW, now=now):
+        sender = headers.get(signing.SENDER, "")
+        verdict = self._nonces.accept(nonce, sender=sender, expires_at=sent_at + SKEW_WINDOW, now=now)
+        if verdict is Verdict.SEEN:
             raise RequestRefusedError(401, "replay")
+        if verdict is Verdict.NO_ROOM:
+            raise RequestRefusedError(503, "nonces_full")

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from spegel_gossip.routing import Peer
+from spegel_gossip.wire import nonces as nonces_module
 from spegel_gossip.wire import signing
 from spegel_gossip.wire.bodies import BodySealer
 from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.keyring import Keyring
-from spegel_gossip.wire.nonces import MAX_NONCES, NonceMemory
+from spegel_gossip.wire.nonces import MAX_NONCES, MAX_NONCES_OF_ONE, NonceMemory, Verdict
 from spegel_gossip.wire.question import Question, Signer
 from spegel_gossip.wire.verify import SKEW_WINDOW, RequestRefusedError, RequestVerifier
 
@@ -158,15 +159,52 @@ def test_a_stranger_is_not_told_the_time() -> None:
 def test_a_nonce_is_forgotten_when_its_time_is_over() -> None:
     nonces = NonceMemory()
 
-    assert nonces.accept("n", expires_at=10.0, now=0.0)
-    assert not nonces.accept("n", expires_at=10.0, now=9.0)
-    assert nonces.accept("n", expires_at=20.0, now=10.0)
+    assert nonces.accept("n", sender="a", expires_at=10.0, now=0.0) is Verdict.NEW
+    assert nonces.accept("n", sender="a", expires_at=10.0, now=10.0) is Verdict.SEEN
+    assert nonces.accept("m", sender="a", expires_at=41.0, now=11.0) is Verdict.NEW
+    assert len(nonces) == 1
 
 
-def test_the_nonces_remembered_are_bounded() -> None:
+def full_of_nonces(*, expires_at: float) -> NonceMemory:
     nonces = NonceMemory()
-    for number in range(MAX_NONCES + 1):
-        nonces.accept(str(number), expires_at=10.0, now=0.0)
+    for number in range(MAX_NONCES):
+        accepted = nonces.accept(
+            f"{number}", sender=f"s{number % 7}", expires_at=expires_at, now=expires_at - 30
+        )
+        assert accepted is Verdict.NEW
+    return nonces
 
-    assert nonces.accept("0", expires_at=10.0, now=0.0)
-    assert not nonces.accept(str(MAX_NONCES), expires_at=10.0, now=0.0)
+
+def test_a_replay_is_refused_however_many_requests_came_in_between() -> None:
+    nonces = full_of_nonces(expires_at=30.0)
+
+    assert nonces.accept("one more", sender="b", expires_at=31.0, now=1.0) is Verdict.NO_ROOM
+    assert nonces.accept("0", sender="s0", expires_at=30.0, now=1.0) is Verdict.SEEN
+    assert len(nonces) == MAX_NONCES
+    assert nonces.accept("later", sender="b", expires_at=61.0, now=31.0) is Verdict.NEW
+
+
+def test_a_member_that_asks_without_end_shuts_only_itself_out() -> None:
+    nonces = NonceMemory()
+    verdicts = [
+        nonces.accept(str(number), sender="busy", expires_at=30.0, now=0.0) for number in range(MAX_NONCES)
+    ]
+
+    assert verdicts.count(Verdict.NEW) == MAX_NONCES_OF_ONE
+    assert nonces.accept("n", sender="other", expires_at=30.0, now=0.0) is Verdict.NEW
+    assert nonces.accept("m", sender="busy", expires_at=61.0, now=31.0) is Verdict.NEW
+
+
+def test_a_clock_that_was_set_back_does_not_leave_the_table_full_for_ever() -> None:
+    nonces = full_of_nonces(expires_at=2 * 86_400.0)
+
+    assert nonces.accept("n", sender="a", expires_at=40.0, now=10.0) is Verdict.NEW
+
+
+def test_a_request_that_cannot_be_remembered_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nonces_module, "MAX_NONCES", 2)
+    server = verifier()
+    for _ in range(2):
+        server.check("GET", TARGET, signed())
+
+    assert refusal(signed(), of=server) == (503, "nonces_full")
