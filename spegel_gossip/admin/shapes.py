@@ -39,6 +39,9 @@ class MemberShape(TypedDict):
     suspicion_left_s: float | None
     """Until it is held dead, unless it denies it; None if it is not suspected."""
 
+    clock_offset_s: float | None
+    """By how much its clock is ahead of this node's; None before its first ack."""
+
     is_self: bool
 
 

@@ -8,6 +8,9 @@ from spegel_gossip.admin.shapes import MemberShape, MembersShape
 from spegel_gossip.cli.inspect import ask, inspecting
 from spegel_gossip.cli.output import print_json, print_table, printable
 
+SHOWN_CLOCK_OFFSET = 5.0
+"""Seconds by which another node's clock may be off without a note."""
+
 
 @click.command("members")
 @inspecting
@@ -48,4 +51,6 @@ def _note(member: MemberShape, *, local_health: int) -> str:
         notes.append(f"suspected by {', '.join(member['suspected_by'])}")
     if member["udp_blocked"]:
         notes.append("UDP blocked")
+    if abs(offset := member["clock_offset_s"] or 0.0) >= SHOWN_CLOCK_OFFSET:
+        notes.append(f"clock {abs(offset):.0f} s {'ahead' if offset > 0 else 'behind'}")
     return "; ".join(notes)

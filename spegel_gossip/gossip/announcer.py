@@ -10,6 +10,7 @@ import trio
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.events import (
     BootRaised,
+    ClockDiffers,
     MemberDied,
     MemberJoined,
     MemberLeft,
@@ -41,22 +42,32 @@ _SENTENCES: dict[type[MembershipEvent], str] = {
     MemberLeft: "member left",
 }
 
+_CLOCK_DIFFERS = "the clock of a member is off from ours, which is allowed for: set both by NTP"
+
+CLOCK_TOLERANCE = 5.0
+"""Seconds by which a clock may be off without a word about it."""
+
+CLOCK_QUIET_TIME = 60.0
+"""Seconds between two warnings about clocks: who is off itself finds another to be with every ping."""
+
 
 class Announcer:
     """Gathers changes of the membership and logs them."""
 
     def __init__(self) -> None:
-        self._gathered: dict[str, list[str]] = {}
+        self._gathered: dict[str, dict[str, dict[str, object]]] = {}
+        """By sentence and member: what else is to be said."""
+        self._clocks_quiet_until = 0.0
         self._has_news = trio.Event()
 
     def tell(self, event: MembershipEvent) -> None:
         """Take in an event; joins, deaths and departures are logged soon, warnings at once."""
         match event:
             case MemberJoined(member) | MemberDied(member) | MemberLeft(member):
-                names = self._gathered.setdefault(_SENTENCES[type(event)], [])
-                if len(names) < MAX_GATHERED:
-                    names.append(member.name)
-                self._has_news.set()
+                self._gather(_SENTENCES[type(event)], member.name)
+            case ClockDiffers(member, seconds):
+                if abs(seconds) >= CLOCK_TOLERANCE:
+                    self._gather(_CLOCK_DIFFERS, member.name, ahead_s=round(seconds))
             case NameConflicted(name, address, boot):
                 log.warning(
                     "another process lives under our name: give each node its own --node-name",
@@ -90,15 +101,28 @@ class Announcer:
             await self._has_news.wait()
             await trio.sleep(GATHER_TIME)
             self._has_news = trio.Event()
-            for sentence, names in self._take():
-                if len(names) <= MAX_SINGLE:
-                    for name in names:
-                        log.info(sentence, name=name)
+            for sentence, members in self._take(trio.current_time()):
+                say = log.warning if sentence == _CLOCK_DIFFERS else log.info
+                if len(members) <= MAX_SINGLE:
+                    for name, facts in members.items():
+                        say(sentence, name=name, **facts)
                 else:
-                    log.info(
-                        "many members at once", change=sentence, count=len(names), first=names[:MAX_NAMED]
-                    )
+                    first = list(members)[:MAX_NAMED]
+                    say("many members at once", change=sentence, count=len(members), first=first)
+            if self._gathered:
+                self._has_news.set()
 
-    def _take(self) -> Iterator[tuple[str, list[str]]]:
+    def _gather(self, sentence: str, name: str, **facts: object) -> None:
+        members = self._gathered.setdefault(sentence, {})
+        if len(members) < MAX_GATHERED:
+            members[name] = facts
+        self._has_news.set()
+
+    def _take(self, now: float) -> Iterator[tuple[str, dict[str, dict[str, object]]]]:
         gathered, self._gathered = self._gathered, {}
+        if _CLOCK_DIFFERS in gathered:
+            if now < self._clocks_quiet_until:
+                self._gathered[_CLOCK_DIFFERS] = gathered.pop(_CLOCK_DIFFERS)
+            else:
+                self._clocks_quiet_until = now + CLOCK_QUIET_TIME
         yield from gathered.items()

@@ -26,7 +26,14 @@ from spegel_gossip.routing import Peer
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.engine import Swim
-from spegel_gossip.swim.events import BootRaised, MemberDied, MemberJoined, MemberLeft, MembershipEvent
+from spegel_gossip.swim.events import (
+    BootRaised,
+    ClockDiffers,
+    MemberDied,
+    MemberJoined,
+    MemberLeft,
+    MembershipEvent,
+)
 from spegel_gossip.swim.exchanges import Turns
 from spegel_gossip.swim.introspection import MemberDetail, NameConflict
 from spegel_gossip.swim.member import Member, MemberRecord
@@ -75,6 +82,7 @@ class Gossip:
         memory: MemberMemory,
         find_seeds: FindSeeds,
         on_event: OnEvent,
+        clock: Callable[[], float],
     ) -> None:
         """Register the handlers; nothing is sent before `run`.
 
@@ -89,6 +97,7 @@ class Gossip:
             memory: what was remembered from the last life
             find_seeds: asked at the start and then for ever; must not raise
             on_event: told of every event, in order; must not block
+            clock: unix seconds, as acks tell them to others
         """
         room = min(config.max_datagram_bytes, datagrams.max_body)
         self._engine = Swim(record, replace(config, max_datagram_bytes=room), rng)
@@ -99,6 +108,7 @@ class Gossip:
         self._memory = memory
         self._find_seeds = find_seeds
         self._on_event = on_event
+        self._clock = clock
         self._announcer = Announcer()
         self._nursery: trio.Nursery | None = None
         self._is_settling = False
@@ -187,8 +197,11 @@ class Gossip:
     # What the network says.
 
     def _receive(self, body: bytes, sender: Sender) -> None:
+        now = trio.current_time()
         try:
-            self._engine.receive_datagram(body, sender.address, sender.name, trio.current_time())
+            # Each time, because it may have been set since.
+            self._engine.set_clock(self._clock(), now)
+            self._engine.receive_datagram(body, sender.address, sender.name, now)
         finally:
             self._settle()
 
@@ -236,6 +249,8 @@ class Gossip:
             case BootRaised(boot):
                 self._credentials.boot = boot
                 self._memory.remember_boot(boot)
+            case ClockDiffers(member, seconds):
+                self._client.set_clock_offset(member.name, seconds)
             case MemberJoined() | MemberDied() | MemberLeft():
                 self._remembering.changed()
             case _:

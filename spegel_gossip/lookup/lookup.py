@@ -50,6 +50,7 @@ from spegel_gossip.routing import (
 )
 from spegel_gossip.swim.events import (
     BootRaised,
+    ClockDiffers,
     MemberDied,
     MemberJoined,
     MemberLeft,
@@ -235,8 +236,8 @@ class Lookup:
                 self._transport.only_streams_reach(member.name, now)
             case BootRaised(boot):
                 self._directory.boot_raised(boot, now)
-            case NameConflicted():
-                pass  # gossip shows it; the ring has one place for the name
+            case NameConflicted() | ClockDiffers():
+                pass  # gossip shows them; the ring has one place for a name, and knows no clock
         self._driver.wake()
 
     async def on_content(self, event: ContentEvent) -> None:

@@ -139,6 +139,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         memory=memory,
         find_seeds=find_seeds,
         on_event=lookup.on_membership,
+        clock=time.time,
     )
     transfer = TransferConfig(max_uploads=config.max_uploads, upload_rate=config.upload_limit)
     TransferServer(

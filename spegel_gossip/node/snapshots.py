@@ -201,6 +201,7 @@ def _member(detail: MemberDetail, *, is_self: bool) -> MemberShape:
         "udp_blocked": detail.is_udp_blocked,
         "suspected_by": list(detail.accusers) if member.state is MemberState.SUSPECT else [],
         "suspicion_left_s": _tenths(detail.suspicion_left),
+        "clock_offset_s": _tenths(detail.clock_offset),
         "is_self": is_self,
     }
 

@@ -25,7 +25,10 @@ papers, and hashicorp's memberlist, from which the defaults are, and why:
    is told that it is held dead, so that it can deny it. Ping
    and ack bear their sender's incarnation: whoever holds it dead, at another
    incarnation, or knows nothing of it, opens a push-pull. (`prober`, `exchanges`)
-5. Ping and ack carry a note of at most 24 bytes for the layer above. (`engine`)
+5. Ping and ack carry a note of at most 24 bytes for the layer above. An ack also says
+   what time it is by its sender's clock: requests over streams are signed with the time
+   as their recipient has it, and a member whose clock is days off goes on being one.
+   (`engine`, `prober`)
 6. Local health stretches the probe round and so the indirect wait, but not the wait
    for the direct ack. Relays send their nack at 80 % of the probe timeout. A failed
    probe costs as many points as nacks are missing, and one if nobody could be asked,

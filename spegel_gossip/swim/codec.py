@@ -44,6 +44,8 @@ MAX_MESSAGES: Final = 512
 """Messages in one datagram."""
 SEQ_LIMIT: Final = 1 << 32
 """Numbers of pings start again here."""
+TIME_LIMIT: Final = 1 << 53
+"""Times in milliseconds end here: what a float still holds exactly."""
 
 _CLAIM_KIND = pack(MessageKind.CLAIM.value)
 _SHORT_ARRAY, _SHORT_ARRAY_LIMIT = 0x90, 0xA0
@@ -54,8 +56,10 @@ def encode(message: Message) -> bytes:
     match message:
         case Ping(seq, incarnation, note):
             return pack([MessageKind.PING.value, seq, incarnation, note])
-        case Ack(seq, incarnation, note):
+        case Ack(seq, incarnation, note, 0):
             return pack([MessageKind.ACK.value, seq, incarnation, note])
+        case Ack(seq, incarnation, note, time_ms):
+            return pack([MessageKind.ACK.value, seq, incarnation, note, time_ms])
         case Nack(seq):
             return pack([MessageKind.NACK.value, seq])
         case PingReq(seq, target, addresses):
@@ -120,6 +124,8 @@ def _message_untrusted(data: bytes) -> Message | None:
                 integer(field(fields, 1), SEQ_LIMIT),
                 integer(field(fields, 2), INCARNATION_LIMIT),
                 _note(field(fields, 3)),
+                # Appended: the first release did not send it.
+                integer(fields[4], TIME_LIMIT) if len(fields) > 4 else 0,
             )
         case MessageKind.NACK:
             return Nack(integer(field(fields, 1), SEQ_LIMIT))

@@ -25,6 +25,8 @@ class Courier:
         self._outbox = outbox
         self._counters = counters
         self._seq = 0
+        self.clock_ahead: float | None = None
+        """Unix seconds less the seconds that every call is given as `now`; None while unknown."""
 
     def ping(self, target: str, *, to: Address, now: float) -> int:
         """Send a ping and return its number, which no other ping of ours has."""
@@ -34,8 +36,10 @@ class Courier:
         return self._seq
 
     def ack(self, seq: int, *, to: Address, target: str, now: float) -> None:
-        """Answer a ping."""
-        ack = Ack(seq, self._view.own.member.incarnation, self._note_for(target))
+        """Answer a ping, with the time by our clock (departure 5)."""
+        time_ms = 0 if self.clock_ahead is None else max(0, round(1000 * (now + self.clock_ahead)))
+        own = self._view.own.member
+        ack = Ack(seq, own.incarnation, self._note_for(target), time_ms % codec.TIME_LIMIT)
         self.send(ack, to=to, target=target, now=now)
 
     def send(self, message: Message | None, *, to: Address, target: str, now: float) -> None:

@@ -104,6 +104,13 @@ class Swim:
         if entry is not None and entry.member.is_live:
             entry.note = note
 
+    def set_clock(self, unix_time: float, now: float) -> None:
+        """Say what time it is by this node's clock, which may have been set since (departure 5).
+
+        Needs no waking. Until it is called, acks say no time and others' clocks are not compared.
+        """
+        self._courier.clock_ahead = unix_time - now
+
     def change_record(self, record: MemberRecord, now: float) -> None:
         """Tell the others of new addresses, another zone or version of ours.
 
@@ -321,4 +328,5 @@ class Swim:
             accusers=accusers if suspicion is None else suspicion.accusers,
             suspicion_left=None if suspicion is None else max(0.0, suspicion.ends_at - now),
             is_udp_blocked=entry.is_udp_blocked,
+            clock_offset=entry.clock_offset,
         )

@@ -82,6 +82,15 @@ class UdpBlocked:
     member: Member
 
 
+@dataclass(frozen=True, slots=True)
+class ClockDiffers:
+    """A member's clock is found to be off from ours, further off, or right again."""
+
+    member: Member
+    seconds: float
+    """By how much it is ahead."""
+
+
 MembershipEvent = (
     MemberJoined
     | MemberUpdated
@@ -93,4 +102,5 @@ MembershipEvent = (
     | NameConflicted
     | BootRaised
     | UdpBlocked
+    | ClockDiffers
 )

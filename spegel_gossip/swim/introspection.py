@@ -66,6 +66,9 @@ class MemberDetail:
     is_udp_blocked: bool
     """Whether it answers over TCP only."""
 
+    clock_offset: float | None
+    """By how many seconds its clock is ahead of ours; None before the first ack that says."""
+
 
 @dataclass(frozen=True, slots=True)
 class NameConflict:

@@ -49,6 +49,12 @@ class Entry:
 
     is_udp_blocked: bool = False
 
+    clock_offset: float | None = None
+    """By how many seconds its clock is ahead of ours; None before the first ack that says."""
+
+    clock_told: float = 0.0
+    """Of that, what the layer above knows."""
+
     @property
     def name(self) -> str:
         """The member's name."""

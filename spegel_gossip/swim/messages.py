@@ -35,11 +35,13 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The answer to the ping with this number; relayed acks bear no note."""
+    """The answer to the ping with this number; in a relayed one, the rest is the relay's own."""
 
     seq: int
     incarnation: int
     note: bytes = b""
+    time_ms: int = 0
+    """The sender's clock in unix milliseconds; 0 where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

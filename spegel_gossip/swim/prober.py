@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.courier import Courier
-from spegel_gossip.swim.events import UdpBlocked
+from spegel_gossip.swim.events import ClockDiffers, UdpBlocked
 from spegel_gossip.swim.introspection import SwimCounters
 from spegel_gossip.swim.member import MemberState
 from spegel_gossip.swim.members import Entry
@@ -19,6 +19,9 @@ RECENT_EX_MEMBERS = 16
 """Ex-members of which one is probed every other time: a fresh partition heals soon."""
 
 EX_MEMBER_JITTER = 0.1
+
+CLOCK_STEP = 5.0
+"""Seconds by which a clock must have moved against ours to be told of; signed requests bear 30."""
 
 UDP_BLOCKED_AFTER = 3
 """Direct acks missed in a row, with TCP answering, after which UDP counts as blocked; one is mere loss."""
@@ -90,14 +93,25 @@ class Prober:
         if self._ex_member_at is not None and self._ex_member_at <= now:
             self._probe_ex_member(now)
 
-    def acked(self, seq: int, sender_name: str, now: float) -> None:
-        """Take in an ack, from the target or through a relay."""
+    def acked(self, seq: int, sender_name: str, time_ms: int, now: float) -> None:
+        """Take in an ack, from the target or through a relay, and what time it says it is."""
         probe = self._probe
         if probe is None or probe.seq != seq:
             return
         if sender_name == probe.target and (entry := self._view.table.get(sender_name)) is not None:
             entry.acked_directly(now - probe.sent_at)
+            if time_ms and self._courier.clock_ahead is not None:
+                # It looked at its clock half way between our ping and its ack.
+                half_way_at = (probe.sent_at + now) / 2 + self._courier.clock_ahead
+                self._compare_clocks(entry, time_ms / 1000 - half_way_at)
         self._succeeded(probe, now)
+
+    def _compare_clocks(self, entry: Entry, offset: float) -> None:
+        entry.clock_offset = offset
+        # Against what was told, not what was seen last: a clock that drifts is told of too.
+        if abs(offset - entry.clock_told) >= CLOCK_STEP:
+            entry.clock_told = offset
+            self._outbox.tell(ClockDiffers(entry.member, offset))
 
     def nacked(self, seq: int) -> None:
         """Take in a relay's word that it is there, though the target is silent."""

@@ -71,9 +71,9 @@ class Receiver:
             case Ping(seq, incarnation, note):
                 self._heard_directly(sender_name, incarnation, note, sender, now)
                 self._courier.ack(seq, to=sender, target=sender_name, now=now)
-            case Ack(seq, incarnation, note):
+            case Ack(seq, incarnation, note, time_ms):
                 self._heard_directly(sender_name, incarnation, note, sender, now)
-                self._prober.acked(seq, sender_name, now)
+                self._prober.acked(seq, sender_name, time_ms, now)
                 self._relays.acked(seq, sender_name, now)
             case Nack(seq):
                 self._prober.nacked(seq)

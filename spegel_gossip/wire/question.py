@@ -95,6 +95,10 @@ class Signer:
         mine.heard(question.peer, sealed=not was_signed)
         return True
 
+    def set_clock_offset(self, peer: str, seconds: float) -> None:
+        """Take in by how much a member's clock is ahead of ours."""
+        remember(self._offsets, peer, seconds)
+
     def learn_clock(self, question: Question, response: PeerResponse) -> bool:
         """Take over the recipient's time from a refusal; False if it did not prove one."""
         mine = self._credentials
@@ -105,7 +109,7 @@ class Signer:
         if not signing.is_signed_time(mine.keyring, mine.cluster, response.nonce, time_ms, signature):
             return False
         offset = int(time_ms) / 1000 - self._clock()
-        remember(self._offsets, question.peer, offset)
+        self.set_clock_offset(question.peer, offset)
         metrics.CLOCKS_CORRECTED.inc()
         log.warning(
             "the clock of a member is off from ours, which is allowed for: set both by NTP",

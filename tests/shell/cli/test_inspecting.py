@@ -33,6 +33,7 @@ MEMBERS: MembersShape = {
             "udp_blocked": False,
             "suspected_by": [],
             "suspicion_left_s": None,
+            "clock_offset_s": None,
             "is_self": True,
         },
         {
@@ -52,6 +53,7 @@ MEMBERS: MembersShape = {
             "udp_blocked": False,
             "suspected_by": ["node-a"],
             "suspicion_left_s": 4.5,
+            "clock_offset_s": -172_800.0,
             "is_self": False,
         },
     ],
@@ -154,7 +156,7 @@ async def test_members_are_a_row_each(run: Run) -> None:
     assert header[0] == "NAME"
     assert first[:4] == ["node-a", "alive", "z1", "10.0.0.1:29501"]
     assert first[-2:] == ["this", "node"]
-    assert second[-3:] == ["suspected", "by", "node-a"]
+    assert second[-7:] == ["suspected", "by", "node-a;", "clock", "172800", "s", "behind"]
 
 
 async def test_what_other_nodes_say_of_themselves_cannot_steer_the_terminal(run: Run) -> None:

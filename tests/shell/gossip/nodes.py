@@ -36,7 +36,7 @@ PATIENCE = 10.0
 KEYRING = Keyring((bytes(range(32)),))
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """One member, and what it was told."""
 
@@ -157,6 +157,7 @@ class Nodes:
             memory=memory,
             find_seeds=find_seeds,
             on_event=lambda event: told[0](event),
+            clock=clock,
         )
         node = Node(name, address, gossip, memory, client, credentials)
         told.append(node.tell)

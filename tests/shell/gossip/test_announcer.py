@@ -8,6 +8,7 @@ from spegel_gossip.gossip.announcer import GATHER_TIME, MAX_SINGLE, Announcer
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.events import (
     BootRaised,
+    ClockDiffers,
     MemberDied,
     MemberJoined,
     MembershipEvent,
@@ -66,3 +67,22 @@ def test_what_an_operator_must_act_on_is_a_warning_at_once(event: MembershipEven
         Announcer().tell(event)
 
     assert [line["log_level"] for line in lines] == ["warning"]
+
+
+async def test_clocks_that_are_off_are_a_warning_once_a_minute_however_many(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    # A node whose own clock is off finds another one to be with every ping.
+    announcer = Announcer()
+    nursery.start_soon(announcer.run)
+
+    with capture_logs() as lines:
+        for number in range(20):
+            announcer.tell(ClockDiffers(member(f"n{number}"), 172_800.4))
+            await trio.sleep(2 * GATHER_TIME)
+        announcer.tell(ClockDiffers(member("back"), 0.2))
+        await trio.sleep(30.0)
+
+    assert [line["log_level"] for line in lines] == ["warning", "warning"]
+    assert (lines[0]["name"], lines[0]["ahead_s"]) == ("n0", 172_800)
+    assert lines[1]["count"] == 19

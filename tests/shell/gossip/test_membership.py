@@ -8,12 +8,19 @@ import pytest
 import trio
 from prometheus_client import REGISTRY
 
-from shell.gossip.nodes import FAST, Nodes
+from shell.gossip.nodes import FAST, Node, Nodes
 from spegel_gossip.gossip import driver, seeking
 from spegel_gossip.gossip.driver import PING_PATH, PUSH_PULL_PATH
 from spegel_gossip.routing import Peer
 from spegel_gossip.swim.address import Address
-from spegel_gossip.swim.events import MemberDied, MemberJoined, MemberLeft, NoteReceived, UdpBlocked
+from spegel_gossip.swim.events import (
+    ClockDiffers,
+    MemberDied,
+    MemberJoined,
+    MemberLeft,
+    NoteReceived,
+    UdpBlocked,
+)
 from spegel_gossip.swim.member import MemberState
 from spegel_gossip.wire.keyring import Keyring
 
@@ -220,6 +227,30 @@ async def test_a_clock_two_days_off_is_allowed_for_and_warned_about(nodes: Nodes
     await b.until_live("a", "b")
     assert corrected() > before
     assert a.told(MemberDied) == b.told(MemberDied) == []
+
+
+async def test_a_clock_that_jumps_is_followed_by_acks_before_any_request_is_refused(nodes: Nodes) -> None:
+    jumped = [0.0]
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address], clock=lambda: time.time() + jumped[0])
+    await a.until_live("a", "b")
+    await b.until_live("a", "b")
+    peers = {a: Peer("b", "", (b.address,)), b: Peer("a", "", (a.address,))}
+    for days in (-2.0, 0.0, 1000.0, -1.0):
+        jumped[0] = days * 86_400
+        for node, ahead in ((a, jumped[0]), (b, -jumped[0])):
+            await node.until(lambda node=node, ahead=ahead: differs(node, ahead))  # type: ignore[misc]
+        before = corrected()
+        for node, peer in peers.items():
+            assert (await node.client.call(peer, "GET", PING_PATH)).status == 200
+        assert corrected() == before
+    assert a.told(MemberDied) == b.told(MemberDied) == []
+
+
+def differs(node: Node, seconds: float) -> bool:
+    """Whether the last that a node was told of the other's clock is this."""
+    told = [event.seconds for event in node.events if isinstance(event, ClockDiffers)]
+    return bool(told) and abs(told[-1] - seconds) < 1.0
 
 
 def corrected() -> float:
