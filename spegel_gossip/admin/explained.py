@@ -55,6 +55,30 @@ class ExplainedHolderShape(TypedDict):
     state: str
 
 
+class ExplainedArrivalShape(TypedDict):
+    """A node at which a blob is still arriving."""
+
+    name: str
+    zone: str
+    state: str
+    offset: int
+    total: int
+    """Bytes in all; 0 if unknown."""
+
+    reads_from: str
+    """Whose copy it reads; empty where it fetches from the registry, or waits."""
+
+
+class ExplainedLeaseShape(TypedDict):
+    """A node's leave to fetch a blob from the registry, for all."""
+
+    holder: str
+    offset: int
+    total: int
+    age: float
+    """Seconds."""
+
+
 class DecisionShape(TypedDict):
     """What a pull on this node would do now."""
 
@@ -98,6 +122,13 @@ class ExplainedPartShape(TypedDict):
     platform: str
     owners: list[ExplainedOwnerShape]
     holders: list[ExplainedHolderShape]
+    leases: list[ExplainedLeaseShape]
+    partials: list[ExplainedArrivalShape]
+    """Those that are furthest first; those with a lease are here too."""
+
+    waiting: int
+    """Nodes that wait to be told whom to read from."""
+
     decision: DecisionShape
 
 

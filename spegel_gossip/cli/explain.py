@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from spegel_gossip.admin.explained import ExplainedOwnerShape, ExplainedTagShape, ExplainShape
+from spegel_gossip.admin.explained import (
+    ExplainedHolderShape,
+    ExplainedOwnerShape,
+    ExplainedPartShape,
+    ExplainedTagShape,
+    ExplainShape,
+)
 from spegel_gossip.cli.inspect import ask, inspecting, key_argument
 from spegel_gossip.cli.output import human_bytes, human_seconds, print_json, print_table, printable
 
@@ -30,6 +38,14 @@ def command(image: str, as_json: bool, **flags: object) -> None:
     if not answer["parts"]:
         return
     click.echo()
+    _print_parts(answer["parts"])
+    arriving = [part for part in answer["parts"] if part["partials"] or part["leases"] or part["waiting"]]
+    if arriving:
+        click.echo()
+        _print_arrivals(arriving)
+
+
+def _print_parts(parts: Sequence[ExplainedPartShape]) -> None:
     print_table(
         ("PART", "DIGEST", "SIZE", "OWNERS", "HOLDERS", "FROM", "WHY"),
         [
@@ -38,20 +54,36 @@ def command(image: str, as_json: bool, **flags: object) -> None:
                 part["digest"][:_SHOWN],
                 human_bytes(part["size"]) if part["size"] else "-",
                 ", ".join(_owner(owner) for owner in part["owners"]) or "-",
-                _some(
-                    [
-                        holder["name"] if holder["kind"] == "complete" else f"({holder['name']})"
-                        for holder in part["holders"]
-                    ]
-                ),
+                _some([_holder(one) for one in part["holders"] if one["kind"] == "complete"]),
                 _some(part["decision"]["members"])
                 if part["decision"]["members"]
                 else part["decision"]["source"],
                 part["decision"]["why"],
             )
-            for part in answer["parts"]
+            for part in parts
         ],
     )
+
+
+def _print_arrivals(parts: Sequence[ExplainedPartShape]) -> None:
+    """Print who is receiving which blob, and from whom; by a lease, it is from the registry."""
+    rows: list[tuple[str, ...]] = []
+    for part in parts:
+        ages = {lease["holder"]: lease["age"] for lease in part["leases"]}
+        rows.extend(
+            (
+                part["digest"][:_SHOWN],
+                _node(one["name"], one["zone"], one["state"]),
+                human_bytes(one["offset"]) + (f" of {human_bytes(one['total'])}" if one["total"] else ""),
+                f"registry, lease of {ages[one['name']]:.1f} s"
+                if one["name"] in ages
+                else printable(one["reads_from"]) or "-",
+            )
+            for one in part["partials"]
+        )
+        if part["waiting"]:
+            rows.append((part["digest"][:_SHOWN], f"{part['waiting']} more wait", "-", "-"))
+    print_table(("ARRIVING", "AT", "HAS", "FROM"), rows)
 
 
 def _print_tag(tag: ExplainedTagShape) -> None:
@@ -76,6 +108,15 @@ def _owner(owner: ExplainedOwnerShape) -> str:
         notes += (["young"] if owner["young"] else []) + ([] if owner["agrees"] else ["other ring"])
         notes += [f"doubts {name}" for name in owner["hidden"]]
     return printable(owner["name"]) + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _holder(holder: ExplainedHolderShape) -> str:
+    return _node(holder["name"], holder["zone"], holder["state"])
+
+
+def _node(name: str, zone: str, state: str) -> str:
+    notes = ([zone] if zone else []) + ([] if state == "alive" else [state])
+    return name + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _some(names: list[str]) -> str:

@@ -23,6 +23,7 @@ for the simulation; each part stands alone below it:
     fetch_messages what askers and owners send each other while a blob is fetched
     fetch_codec    those messages as bytes
     spread         one blob while it spreads
+    spreading      the same in words, for whoever wants it explained
     parents        from whom a receiver reads
     leases         who fetches from upstream: the owner's rules
     fetch_desk     these together, beside the engine

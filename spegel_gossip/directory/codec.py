@@ -16,6 +16,7 @@ import msgpack
 
 from spegel_gossip.directory.fields import array, pack, packed_key, uint
 from spegel_gossip.directory.messages import (
+    MAX_ARRIVALS_TOLD,
     MAX_HOLDERS_ANSWERED,
     MAX_NAMING_HOLDERS,
     MAX_NAMINGS,
@@ -24,6 +25,7 @@ from spegel_gossip.directory.messages import (
     Ack,
     Advertise,
     Answer,
+    Arrival,
     Closing,
     KeyAnswer,
     Message,
@@ -36,6 +38,7 @@ from spegel_gossip.directory.messages import (
     QuestionKey,
     Recheck,
     Resync,
+    Spreading,
 )
 from spegel_gossip.directory.records import MAX_U64, Record, Summary
 from spegel_gossip.errors import DecodeError
@@ -114,6 +117,9 @@ def _naming_fewer(one: KeyAnswer, limit: int) -> KeyAnswer:
         partials=one.partials[:limit],
         namings=tuple(replace(each, holders=each.holders[:limit]) for each in one.namings[:limit]),
         hidden=one.hidden[:limit],
+        spreading=None
+        if one.spreading is None
+        else replace(one.spreading, arrivals=one.spreading.arrivals[:limit]),
     )
 
 
@@ -237,12 +243,14 @@ def _closing(value: object) -> Closing:
 def _answer_fields(answer: KeyAnswer) -> list[object]:
     flags = (_FLAG_YOUNG if answer.is_young else 0) | (_FLAG_SAME_VIEW if answer.has_same_view else 0)
     fields: list[object] = [flags, _pack_hashes(answer.holders), _pack_hashes(answer.partials), answer.size]
-    is_explained = bool(answer.namings or answer.hidden or answer.purged_at_ms)
+    is_explained = bool(answer.namings or answer.hidden or answer.purged_at_ms or answer.spreading)
     if answer.digest is not None or is_explained:
         fields += [answer.digest, answer.observed_at_ms]
     if is_explained:
         namings = [[one.digest, one.observed_at_ms, _pack_hashes(one.holders)] for one in answer.namings]
         fields += [namings, _pack_hashes(answer.hidden), answer.purged_at_ms]
+    if answer.spreading is not None:
+        fields.append(_spreading_fields(answer.spreading))
     return fields
 
 
@@ -261,6 +269,7 @@ def _key_answer(value: object) -> KeyAnswer:
         namings=_namings(fields[6]) if len(fields) > _EXPLAINED_FIELDS else (),
         hidden=_unpack_hashes(fields[7]) if len(fields) > _EXPLAINED_FIELDS else (),
         purged_at_ms=uint(fields[8], MAX_U64) if len(fields) > _EXPLAINED_FIELDS else 0,
+        spreading=_spreading(fields[9]) if len(fields) > _EXPLAINED_FIELDS + 1 else None,
     )
 
 
@@ -271,6 +280,31 @@ def _namings(value: object) -> tuple[Naming, ...]:
         hashes = _unpack_hashes(holders)[:MAX_NAMING_HOLDERS]
         namings.append(Naming(packed_key(digest), uint(observed_at_ms, MAX_U64), hashes))
     return tuple(namings)
+
+
+def _spreading_fields(spreading: Spreading) -> list[object]:
+    arrivals = [
+        [one.holder, one.offset, one.total, one.lease_age_ms, one.parent] for one in spreading.arrivals
+    ]
+    return [arrivals, spreading.receivers, spreading.waiting, spreading.refused_ms]
+
+
+def _spreading(value: object) -> Spreading:
+    packed, receivers, waiting, refused_ms, *_ = array(value, at_least=4)
+    arrivals = []
+    for one in array(packed, at_most=MAX_ARRIVALS_TOLD):
+        holder, offset, total, age_ms, parent, *_ = array(one, at_least=5)
+        arrivals.append(
+            Arrival(
+                uint(holder, MAX_U64),
+                uint(offset, MAX_U64),
+                uint(total, MAX_U64),
+                None if age_ms is None else uint(age_ms, MAX_U64),
+                uint(parent, MAX_U64),
+            )
+        )
+    counts = (uint(one, MAX_U64) for one in (receivers, waiting, refused_ms))
+    return Spreading(tuple(arrivals), *counts)
 
 
 def _pack_hashes(hashes: Sequence[int]) -> bytes:

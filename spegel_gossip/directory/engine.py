@@ -31,7 +31,7 @@ from spegel_gossip.directory.messages import (
     Resync,
 )
 from spegel_gossip.directory.outgoing import Answered, Outgoing, Tally
-from spegel_gossip.directory.owner import Owner
+from spegel_gossip.directory.owner import DescribeSpread, Owner
 from spegel_gossip.directory.purges import OWNER_DELAY, Purges
 from spegel_gossip.directory.records import Note, RecordKind
 from spegel_gossip.directory.ring_change import RingChange
@@ -225,6 +225,10 @@ class Directory:
         """Return what this member knows as an owner."""
         asked = QuestionKey(key, view_of(self.owners(key)))
         return self._answer_key(asked, purpose, self.name, now, unix_ms)
+
+    def describe_spreads_by(self, describe: DescribeSpread) -> None:
+        """Have explanations say, too, how blobs spread; the fetch desk knows."""
+        self._owner.describe_spread = describe
 
     def name_of(self, hashed: int) -> str | None:
         """Return the live member whose name has this hash."""

@@ -18,8 +18,10 @@ from spegel_gossip.directory.fetch_messages import (
 from spegel_gossip.directory.inquiry import view_of
 from spegel_gossip.directory.keys import PackedKey
 from spegel_gossip.directory.leases import Leases
+from spegel_gossip.directory.messages import Spreading
 from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.directory.parents import Known
+from spegel_gossip.directory.spreading import spreading_of
 from spegel_gossip.swim.names import name_hash
 
 PROGRESS_OWNERS: Final = 2
@@ -47,6 +49,7 @@ class FetchDesk:
         self._outbox: list[Outgoing] = []
         self._told: list[tuple[str, FetchTold]] = []
         self.leases = Leases(self._known, directory.members, first_token)
+        directory.describe_spreads_by(self._describe)
 
     def ask(
         self,
@@ -187,6 +190,10 @@ class FetchDesk:
             is_young=answer.is_young,
             is_first=directory.live_owners(key)[:1] == (directory.name,),
         )
+
+    def _describe(self, key: PackedKey, now: float) -> Spreading | None:
+        spread = self.leases.spread_of(key)
+        return None if spread is None else spreading_of(spread, now)
 
     def _names(self, hashes: Sequence[int]) -> tuple[str, ...]:
         names = (self._directory.name_of(one) for one in hashes)

@@ -325,6 +325,10 @@ class Leases:
         """Return the leases that are held now."""
         return [view for spread in self._spreads.values() for view in spread.lease_views(now)]
 
+    def spread_of(self, key: PackedKey) -> Spread | None:
+        """Return what is known of one blob's spreading; to be read."""
+        return self._spreads.get(key)
+
     def waiting(self) -> int:
         """Return how many questions wait for an answer."""
         return sum(len(spread.waiting) for spread in self._spreads.values())

@@ -21,6 +21,9 @@ MAX_NAMINGS: Final = 8
 MAX_NAMING_HOLDERS: Final = 4
 """Holders told of each of these."""
 
+MAX_ARRIVALS_TOLD: Final = 12
+"""Nodes told at which a blob is still arriving, those that fetch it from upstream among them."""
+
 MAX_PURGES_TOLD: Final = 512
 """Purges in one message."""
 
@@ -128,6 +131,35 @@ class Naming:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A node at which a blob is still arriving."""
+
+    holder: int
+    """Hash of its name."""
+    offset: int
+    total: int
+    """Bytes in all; 0 if unknown."""
+    lease_age_ms: int | None = None
+    """For how long it has had the lease to fetch it from upstream; None where it has none."""
+    parent: int = 0
+    """Name hash of whom it reads from; 0 where that is nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spreading:
+    """How a blob spreads, as far as an owner knows."""
+
+    arrivals: tuple[Arrival, ...] = ()
+    """Those that fetch from upstream in front, then those that are furthest."""
+    receivers: int = 0
+    """Nodes at which it arrives, those not named above too."""
+    waiting: int = 0
+    """Nodes that wait for the owner's word whom to read from."""
+    refused_ms: int = 0
+    """For how long yet everybody is left to fetch it for itself, as three leases in a row were lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyAnswer:
     """What an owner says of one key; nobody if `holders` is empty and `digest` missing."""
 
@@ -149,6 +181,8 @@ class KeyAnswer:
     """To an `EXPLAIN`: name hashes of holders that are named to nobody after a miss was reported."""
     purged_at_ms: int = 0
     """To an `EXPLAIN` about a tag: up to when observations of it count no more; 0 if it was not purged."""
+    spreading: Spreading | None = None
+    """To an `EXPLAIN` about a blob that is fetched, or was a moment ago."""
 
     @property
     def is_nobody(self) -> bool:

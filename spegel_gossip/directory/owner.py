@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from spegel_gossip.directory.answers import Answerer
 from spegel_gossip.directory.inquiry import view_of
-from spegel_gossip.directory.keys import token_of
+from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.directory.messages import (
     MAX_HOLDERS_ANSWERED,
     AckStatus,
@@ -16,6 +16,7 @@ from spegel_gossip.directory.messages import (
     AskedFor,
     KeyAnswer,
     QuestionKey,
+    Spreading,
 )
 from spegel_gossip.directory.purges import Purges
 from spegel_gossip.directory.records import Record
@@ -24,6 +25,9 @@ from spegel_gossip.directory.roster import Roster
 from spegel_gossip.directory.shard import Shard
 from spegel_gossip.directory.youth import Youth
 from spegel_gossip.swim.names import name_hash
+
+DescribeSpread = Callable[[PackedKey, float], Spreading | None]
+"""Says how a blob spreads now, if it does."""
 
 
 class Owner:
@@ -35,6 +39,8 @@ class Owner:
         self.shard = Shard(roster.name)
         self._answerer = Answerer(self.shard, rng=rng)
         self._youth = Youth(roster.name)
+        self.describe_spread: DescribeSpread = lambda _key, _now: None
+        """Asked for whoever wants a key explained: leases are not the directory's own affair."""
 
     def member_alive(self, name: str, boot: int, zone: str, now: float, *, is_new_life: bool) -> None:
         """Name a member in answers, and wait for what it has to tell if this life of it is news."""
@@ -86,6 +92,8 @@ class Owner:
             purged_at_ms=self._purges.purged_at_ms(asked.key, now),
             is_explained=purpose == AskedFor.EXPLAIN,
         )
+        if purpose == AskedFor.EXPLAIN:
+            answer = replace(answer, spreading=self.describe_spread(asked.key, now))
         if own is None or self._roster.name in owners:
             return answer
         if own.digest is not None and own.observed_at_ms < answer.observed_at_ms:

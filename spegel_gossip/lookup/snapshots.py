@@ -57,6 +57,34 @@ class HolderView:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrivalView:
+    """A member at which a blob is still arriving, by what its owners say."""
+
+    name: str
+    zone: str
+    offset: int
+    total: int
+    """Bytes in all; 0 if unknown."""
+    lease_age: float | None
+    """Seconds for which it has had the lease to fetch it from upstream; None where it has none."""
+    reads_from: str
+    """Whose copy it reads; empty where it fetches, or waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadingView:
+    """How a blob spreads: arrivals that fetch from upstream in front, then those that are furthest."""
+
+    arrivals: tuple[ArrivalView, ...] = ()
+    receivers: int = 0
+    """Members at which it arrives, those that no owner had room to name too."""
+    waiting: int = 0
+    """Members that wait to be told whom to read from."""
+    refused_for: float = 0.0
+    """Seconds for which yet everybody is left to fetch for itself, as three leases in a row were lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyView:
     """A key as its owners see it now."""
 
@@ -72,6 +100,8 @@ class KeyView:
     """For a tag: all that it is said to name, newest first; more than one is a conflict."""
     purged_at: float = 0.0
     """For a tag: up to when observations of it count no more, unix seconds; 0 if it was not purged."""
+    spreading: SpreadingView = SpreadingView()
+    """For a blob: who is receiving it."""
 
 
 @dataclass(frozen=True, slots=True)

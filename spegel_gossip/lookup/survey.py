@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
 
 import trio
 
 from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.keys import PackedKey, pack_key, unpack_key_untrusted
-from spegel_gossip.directory.messages import KeyAnswer
+from spegel_gossip.directory.messages import Arrival, KeyAnswer
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup.asking import Asker
-from spegel_gossip.lookup.snapshots import HolderView, KeyView, NamingView, OwnerView
+from spegel_gossip.lookup.snapshots import (
+    ArrivalView,
+    HolderView,
+    KeyView,
+    NamingView,
+    OwnerView,
+    SpreadingView,
+)
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import Key
 
@@ -36,7 +44,10 @@ async def survey(key: Key, directory: Directory, asker: Asker, *, zone_of: Calla
     if directory.has_advertised(packed):
         # Owners do not name the asker, as it would not ask itself for the bytes.
         complete[directory.name] = None
-    partial = {name: None for view in views for name in view.partials if name not in complete}
+    spreading = _spreading(heard, directory, zone_of, complete)
+    named_partial = [name for view in views for name in view.partials]
+    named_partial += [one.name for one in spreading.arrivals if one.offset]
+    partial = {name: None for name in named_partial if name not in complete}
     return KeyView(
         key=key,
         owners=views,
@@ -49,6 +60,7 @@ async def survey(key: Key, directory: Directory, asker: Asker, *, zone_of: Calla
         observed_at=0.0 if newest is None else newest.observed_at_ms / 1000,
         namings=_namings(heard, directory),
         purged_at=max((answer.purged_at_ms for answer in heard), default=0) / 1000,
+        spreading=spreading,
     )
 
 
@@ -85,6 +97,47 @@ def _namings(answers: Iterable[KeyAnswer], directory: Directory) -> tuple[Naming
     newest_first = sorted(observed, key=lambda text: (-observed[text], text))
     return tuple(
         NamingView(text, observed[text] / 1000, tuple(sorted(holders[text]))) for text in newest_first
+    )
+
+
+def _spreading(
+    answers: Iterable[KeyAnswer],
+    directory: Directory,
+    zone_of: Callable[[str], str],
+    complete: Container[str],
+) -> SpreadingView:
+    """Put together what the owners say of a blob's spreading: the first two know, by and large the same."""
+    told = [answer.spreading for answer in answers if answer.spreading is not None]
+    arrivals: dict[str, ArrivalView] = {}
+    for arrival in (arrival for one in told for arrival in one.arrivals):
+        view = _arrival(arrival, directory, zone_of)
+        if view is not None and view.name not in complete:
+            known = arrivals.get(view.name, view)
+            # Only the first owner, who told it, knows from whom a node reads; both hear how far it is.
+            best = max(known, view, key=lambda one: (one.lease_age is not None, one.offset))
+            arrivals[view.name] = replace(best, reads_from=known.reads_from or view.reads_from)
+    return SpreadingView(
+        arrivals=tuple(
+            sorted(arrivals.values(), key=lambda one: (one.lease_age is None, -one.offset, one.name))
+        ),
+        receivers=max((one.receivers for one in told), default=0),
+        waiting=max((one.waiting for one in told), default=0),
+        refused_for=max((one.refused_ms for one in told), default=0) / 1000,
+    )
+
+
+def _arrival(arrival: Arrival, directory: Directory, zone_of: Callable[[str], str]) -> ArrivalView | None:
+    name = directory.name_of(arrival.holder)
+    if name is None:
+        return None
+    age_ms = arrival.lease_age_ms
+    return ArrivalView(
+        name,
+        zone_of(name),
+        arrival.offset,
+        arrival.total,
+        None if age_ms is None else age_ms / 1000,
+        directory.name_of(arrival.parent) or "",
     )
 
 

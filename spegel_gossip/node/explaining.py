@@ -12,7 +12,9 @@ import trio
 
 from spegel_gossip.admin.explained import (
     DecisionShape,
+    ExplainedArrivalShape,
     ExplainedHolderShape,
+    ExplainedLeaseShape,
     ExplainedOwnerShape,
     ExplainedPartShape,
     ExplainedTagShape,
@@ -24,6 +26,7 @@ from spegel_gossip.content import ContentStoreError
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.lookup.snapshots import KeyView
 from spegel_gossip.node.assembly import Parts
+from spegel_gossip.node.decisions import KnownTag, Standpoint, decide_blob, decide_tag, left_to_upstream
 from spegel_gossip.node.reading import read_manifest
 from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
@@ -112,12 +115,13 @@ class Explainer:
         if local is not None:
             seen.setdefault(str(local[0]), local[1])
         newest = max(seen, key=lambda digest: seen[digest], default="")
-        decision = self._decide_tag(name, policy, newest, seen.get(newest, 0.0), view)
+        known = KnownTag(newest, seen.get(newest, 0.0))
+        decision = self._decide_tag(name, known, policy, view)
         tag: ExplainedTagShape = {
             "name": str(name),
             "policy": str(policy),
-            "digest": newest,
-            "observed_at": seen.get(newest, 0.0),
+            "digest": known.digest,
+            "observed_at": known.observed_at,
             "purged_at": view.purged_at,
             "namings": [
                 {"digest": one.digest, "observed_at": one.observed_at, "holders": list(one.holders)}
@@ -136,28 +140,6 @@ class Explainer:
             return None
         observed_at = self._parts.lookup.tag_observed_at(name, held.target.digest)
         return None if observed_at is None else (held.target.digest, observed_at)
-
-    def _decide_tag(
-        self, name: TagName, policy: TagPolicy, digest: str, observed_at: float, view: KeyView
-    ) -> DecisionShape:
-        if not self._parts.config.content_filter.allows_tag(name):
-            return _upstream("a filter keeps it out of this mirror")
-        if policy.is_never:
-            return _upstream("its policy is never")
-        if not digest:
-            return _upstream(
-                "no owner could be asked"
-                if not any(owner.has_answered for owner in view.owners)
-                else "it was purged, and nobody has pulled it since"
-                if view.purged_at
-                else "no member has a whole image of it"
-            )
-        now = time.time()
-        age = f"last seen upstream {now - observed_at:.0f} s ago" if observed_at else "of unknown age"
-        if not policy.accepts(observed_at, now):
-            return _upstream(f"what is known is {age}: too old for {policy}")
-        is_here = Digest.parse(digest) in self._parts.store.blobs()
-        return {"source": "local" if is_here else "peer", "members": [], "why": f"{age}: good for {policy}"}
 
     async def _parts_of(self, root: Digest) -> list[_Part]:
         manifest = await self._manifest(root)
@@ -200,7 +182,10 @@ class Explainer:
                 "platform": part.platform,
                 "owners": self._owners(view),
                 "holders": self._holders(view),
-                "decision": self._decide(part.digest, view, reference),
+                "leases": _leases(view),
+                "partials": self._partials(view),
+                "waiting": view.spreading.waiting,
+                "decision": self._decide_blob(part.digest, view, reference),
             }
 
         async with trio.open_nursery() as nursery:
@@ -208,33 +193,33 @@ class Explainer:
                 nursery.start_soon(explain, number, part)
         return [explained[number] for number in range(len(parts))]
 
-    def _decide(self, digest: Digest, view: KeyView, reference: Reference | None) -> DecisionShape:
-        parts = self._parts
+    def _decide_tag(self, name: TagName, known: KnownTag, policy: TagPolicy, view: KeyView) -> DecisionShape:
+        if not self._parts.config.content_filter.allows_tag(name):
+            return left_to_upstream("a filter keeps it out of this mirror")
+        here = self._standpoint(Digest.parse(known.digest) if known.digest else None, ())
+        return decide_tag(known, policy, view, here, time.time())
+
+    def _decide_blob(self, digest: Digest, view: KeyView, reference: Reference | None) -> DecisionShape:
+        config = self._parts.config
         if reference is not None:
             names = (reference.registry, reference.repository)
-            if not parts.config.content_filter.allows(*names):
-                return _upstream("a filter keeps its repository out of this mirror")
-            if parts.config.repository_scope and not parts.reach.reaches(*names, digest):
-                return _upstream("no image of its repository on this node reaches it (--repository-scope)")
-        if digest in parts.store.blobs():
-            return {"source": "local", "members": [], "why": "held here"}
-        members = parts.lookup.would_ask(view)
-        others = [one for one in view.holders if one.is_complete and one.name != parts.config.node_name]
-        if members:
-            zones = {one.name: one.zone for one in others}
-            where = "of this zone" if zones.get(members[0], "") == parts.config.zone else "of another zone"
-            return {
-                "source": "peer",
-                "members": list(members),
-                "why": f"{len(others)} holders, the first {where}",
-            }
-        if others:
-            return _upstream(f"all {len(others)} holders are skipped for some seconds: connections failed")
-        if not any(owner.has_answered for owner in view.owners):
-            return _upstream("no owner could be asked")
-        if any(not one.is_complete for one in view.holders):
-            return _upstream("it is still arriving at other members")
-        return _upstream("no member holds it")
+            if not config.content_filter.allows(*names):
+                return left_to_upstream("a filter keeps its repository out of this mirror")
+            if config.repository_scope and not self._parts.reach.reaches(*names, digest):
+                return left_to_upstream(
+                    "no image of its repository on this node reaches it (--repository-scope)"
+                )
+        return decide_blob(view, self._standpoint(digest, self._parts.lookup.would_ask(view)))
+
+    def _standpoint(self, digest: Digest | None, would_ask: tuple[str, ...]) -> Standpoint:
+        config = self._parts.config
+        return Standpoint(
+            name=config.node_name,
+            zone=config.zone,
+            has_swarm=config.swarm,
+            holds=digest is not None and digest in self._parts.store.blobs(),
+            would_ask=would_ask,
+        )
 
     def _owners(self, view: KeyView) -> list[ExplainedOwnerShape]:
         return [
@@ -260,13 +245,30 @@ class Explainer:
             for holder in view.holders
         ]
 
+    def _partials(self, view: KeyView) -> list[ExplainedArrivalShape]:
+        return [
+            {
+                "name": one.name,
+                "zone": one.zone,
+                "state": self._state_of(one.name),
+                "offset": one.offset,
+                "total": one.total,
+                "reads_from": one.reads_from,
+            }
+            for one in view.spreading.arrivals
+        ]
+
     def _state_of(self, name: str) -> str:
         member = self._parts.gossip.get(name)
         return "unknown" if member is None else member.state.name.lower()
 
 
-def _upstream(why: str) -> DecisionShape:
-    return {"source": "upstream", "members": [], "why": why}
+def _leases(view: KeyView) -> list[ExplainedLeaseShape]:
+    return [
+        {"holder": one.name, "offset": one.offset, "total": one.total, "age": one.lease_age}
+        for one in view.spreading.arrivals
+        if one.lease_age is not None
+    ]
 
 
 def _children(manifest: Manifest) -> list[_Part]:

@@ -18,6 +18,7 @@ from spegel_gossip.directory.codec import (
 )
 from spegel_gossip.directory.keys import PackedKey, pack_key, token_of, unpack_key_untrusted
 from spegel_gossip.directory.messages import (
+    MAX_ARRIVALS_TOLD,
     MAX_HOLDERS_ANSWERED,
     MAX_NAMING_HOLDERS,
     MAX_NAMINGS,
@@ -25,6 +26,7 @@ from spegel_gossip.directory.messages import (
     Ack,
     Advertise,
     Answer,
+    Arrival,
     Closing,
     KeyAnswer,
     Message,
@@ -36,6 +38,7 @@ from spegel_gossip.directory.messages import (
     QuestionKey,
     Recheck,
     Resync,
+    Spreading,
 )
 from spegel_gossip.directory.records import MAX_U64, Note, Record, Summary
 from spegel_gossip.errors import DecodeError
@@ -64,6 +67,8 @@ records = st.one_of(
 summaries = st.builds(Summary, u32, u64)
 hashes = st.lists(u64, max_size=MAX_HOLDERS_ANSWERED).map(tuple)
 namings = st.builds(Naming, digest_keys, u64, st.lists(u64, max_size=MAX_NAMING_HOLDERS).map(tuple))
+arrivals = st.builds(Arrival, u64, u64, u64, st.none() | u64, u64)
+spreadings = st.builds(Spreading, st.lists(arrivals, max_size=MAX_ARRIVALS_TOLD).map(tuple), u64, u64, u64)
 key_answers = st.one_of(
     st.builds(KeyAnswer, st.booleans(), st.booleans(), hashes, hashes, u64),
     st.builds(KeyAnswer, st.booleans(), st.booleans(), hashes, hashes, u64, digest_keys, u64),
@@ -77,6 +82,7 @@ key_answers = st.one_of(
         namings=st.lists(namings, max_size=MAX_NAMINGS).map(tuple),
         hidden=hashes,
         purged_at_ms=u64,
+        spreading=st.none() | spreadings,
     ),
 )
 answers = st.builds(Answer, u64, u64, st.lists(key_answers, max_size=MAX_QUESTION_KEYS).map(tuple))

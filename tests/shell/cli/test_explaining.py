@@ -48,8 +48,37 @@ def part(role: str, decision: DecisionShape) -> ExplainedPartShape:
             {"name": f"node-{number}", "zone": "z", "kind": "complete", "state": "alive"}
             for number in range(6)
         ],
+        "leases": [],
+        "partials": [],
+        "waiting": 0,
         "decision": decision,
     }
+
+
+def arriving() -> ExplainedPartShape:
+    shape = part("layer", {"source": "peer", "members": ["node-f"], "why": "node-f fetches it"})
+    shape["holders"] = []
+    shape["leases"] = [{"holder": "node-f", "offset": 3 << 20, "total": 8 << 20, "age": 2.04}]
+    shape["partials"] = [
+        {
+            "name": "node-f",
+            "zone": "z",
+            "state": "alive",
+            "offset": 3 << 20,
+            "total": 8 << 20,
+            "reads_from": "",
+        },
+        {
+            "name": "node-r",
+            "zone": "",
+            "state": "suspect",
+            "offset": 0,
+            "total": 0,
+            "reads_from": "node-f",
+        },
+    ]
+    shape["waiting"] = 2
+    return shape
 
 
 EXPLAINED: ExplainShape = {
@@ -127,9 +156,24 @@ async def test_explain_shows_the_tag_its_conflict_and_what_each_part_would_do(ru
     assert "held here" in manifest
     assert "node-b (young; doubts node-z)" in manifest
     assert "node-c (suspect; silent)" in manifest
-    assert "node-0, node-1, node-2, node-3 and 2 more" in manifest
+    assert "node-0 (z), node-1 (z), node-2 (z), node-3 (z) and 2 more" in manifest
     assert "node-1, node-2" in with_peer
     assert "no member holds it" in without
+
+
+async def test_explain_shows_who_fetches_and_who_reads_from_whom(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXPLAINED, "parts", [arriving()])
+    _, out = await run("explain", "nginx")
+    heading, fetching, reading, waiting = out.splitlines()[-4:]
+    assert heading.split() == ["ARRIVING", "AT", "HAS", "FROM"]
+    assert "node-f (z)" in fetching
+    assert "3.0 MiB of 8.0 MiB" in fetching
+    assert "registry, lease of 2.0 s" in fetching
+    assert "node-r (suspect)" in reading
+    assert reading.endswith("node-f")
+    assert "2 more wait" in waiting
 
 
 async def test_explain_prints_json(run: Run, asked: list[Mapping[str, str]]) -> None:

@@ -119,6 +119,34 @@ async def test_a_copy_that_is_given_up_is_nobodys_source(nodes: Nodes) -> None:
     assert await find(second) is None
 
 
+async def test_a_survey_shows_who_fetches_who_reads_from_whom_and_how_far_they_are(nodes: Nodes) -> None:
+    made = await cluster(nodes, "a", "b", "c", "d")
+    by_name = {node.name: node for node in made}
+    owners = made[0].lookup.owners(BLOB)
+    fetching, reading = (node for node in made if node.name not in owners[:2])
+    assert await find(fetching) is None
+    await fetching.lookup.on_content(PartialChanged(BLOB, PartialStatus(2 * MIB, 100 * MIB)))
+    second = by_name[owners[1]].lookup.fetches.desk
+    await until_true(lambda: bool(second.leases.views(trio.current_time())))
+    found = await find(reading)
+    assert found is not None
+    await reading.lookup.on_content(PartialChanged(BLOB, PartialStatus(MIB, 100 * MIB)))
+
+    view = await fetching.lookup.survey(BLOB)
+    with trio.fail_after(10.0):
+        # Each of their reports comes within half a second, and to each owner on its own.
+        while [one.offset for one in view.spreading.arrivals] != [2 * MIB, MIB]:
+            view = await fetching.lookup.survey(BLOB)
+    first, then = view.spreading.arrivals
+    assert (first.name, then.name) == (fetching.name, reading.name)
+    assert first.lease_age is not None
+    assert (then.lease_age, then.reads_from) == (None, fetching.name)
+    assert [(one.name, one.is_complete) for one in view.holders] == [
+        (name, False) for name in sorted((fetching.name, reading.name))
+    ]
+    assert view.spreading.receivers == 2
+
+
 @pytest.mark.parametrize("need", [NEED, FetchNeed(5, 0)])
 async def test_nobody_to_ask_is_no_error_of_another_kind(nodes: Nodes, need: FetchNeed) -> None:
     [alone] = await cluster(nodes, "a")

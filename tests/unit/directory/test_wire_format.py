@@ -11,6 +11,7 @@ from spegel_gossip.directory.messages import (
     AckStatus,
     Advertise,
     Answer,
+    Arrival,
     AskedFor,
     Closing,
     KeyAnswer,
@@ -23,6 +24,7 @@ from spegel_gossip.directory.messages import (
     QuestionKey,
     Recheck,
     Resync,
+    Spreading,
 )
 from spegel_gossip.directory.records import Note, Record, RecordKind, Summary, record_hash
 from spegel_gossip.oci.digest import Digest
@@ -104,6 +106,20 @@ GOLDEN: list[tuple[Message, str]] = [
             "ab099193c42101abababababababababababababababababababababababababababababababab09c40800000000"
             "00000001c408000000000000000208"
         ),
+    ),
+    (
+        Answer(
+            7,
+            3,
+            (
+                KeyAnswer(
+                    is_young=False,
+                    has_same_view=True,
+                    spreading=Spreading((Arrival(1, 5, 9, 70), Arrival(2, 4, 9, None, 1)), 2, 3, 4),
+                ),
+            ),
+        ),
+        "94050703919a02c400c40000c00090c40000949295010509460095020409c001020304",
     ),
     (Recheck(7, BLOB), "930707c42101abababababababababababababababababababababababababababababababab"),
 ]
