@@ -17,7 +17,7 @@ from spegel_gossip.directory.codec import ADVERTISE_OVERHEAD, record_bytes
 from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.directory.messages import AckStatus, Advertise, Closing
 from spegel_gossip.directory.pair import MAX_RESYNC_INTERVAL, RESYNC_INTERVAL, Pair
-from spegel_gossip.directory.records import Note, Record, RecordKind
+from spegel_gossip.directory.records import Record, RecordKind, encode_note
 from spegel_gossip.directory.ring_change import RingChange
 from spegel_gossip.directory.timers import Timers
 from spegel_gossip.ring.ring import Ring
@@ -149,12 +149,12 @@ class Advertisement:
             change: what was found out beforehand about the change from the ring until now
         """
         change = change or RingChange(self._ring, ring, renewed)
-        self._ring = ring
-        for name in [name for name in self._pairs if name not in ring.zones or name in renewed]:
+        self._ring, zones = ring, ring.zones
+        for name in [name for name in self._pairs if name not in zones or name in renewed]:
             del self._pairs[name]
             self._timers.clear(name)
         until = now + CLOSE_AGAIN_INTERVAL
-        new = {name: Pair(closes_again_until=until) for name in ring.zones if name not in self._pairs}
+        new = {name: Pair(closes_again_until=until) for name in zones if name not in self._pairs}
         # Always ourselves too: notes ride on pings, and nobody pings itself.
         touched = dict.fromkeys([*new, self._name])
         touched.update((name, None) for name, pair in self._pairs.items() if pair.closes_again_until > now)
@@ -231,12 +231,12 @@ class Advertisement:
         find a difference that is about to vanish.
         """
         stale, self._stale_notes = self._stale_notes, {}
+        epoch = self._ring.epoch
         notes = []
         for owner in stale:
             pair = self._pairs.get(owner)
             if pair is not None and owner != self._name:
-                note = Note.of(self._ring.epoch, pair.summary).encode() if pair.is_clean else b""
-                notes.append((owner, note))
+                notes.append((owner, encode_note(epoch, pair.summary) if pair.is_clean else b""))
         return notes
 
     def _say(self, record: Record, now: float) -> None:

@@ -103,18 +103,9 @@ class Note:
     """The low 32 bits of the sender's ring epoch; notes of another ring say nothing."""
     summary: Summary
 
-    @classmethod
-    def of(cls, epoch: int, summary: Summary) -> Self:
-        """Make the note for a summary under a ring."""
-        return cls(epoch & _LOW_EPOCH, summary)
-
     def is_of(self, epoch: int) -> bool:
         """Return whether it was made under the ring of this epoch."""
         return self.epoch_low == epoch & _LOW_EPOCH
-
-    def encode(self) -> bytes:
-        """Return it as 16 bytes."""
-        return _NOTE.pack(self.epoch_low, min(self.summary.count, _LOW_EPOCH), self.summary.xor)
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Self | None:
@@ -123,3 +114,11 @@ class Note:
             return None
         epoch_low, count, xor = _NOTE.unpack_from(data)
         return cls(epoch_low, Summary(count, xor))
+
+
+def encode_note(epoch: int, summary: Summary) -> bytes:
+    """Return the note for a summary under the ring of this epoch, as 16 bytes.
+
+    Without a `Note` in between: after a change of the ring each of a thousand members gets a new one.
+    """
+    return _NOTE.pack(epoch & _LOW_EPOCH, min(summary.count, _LOW_EPOCH), summary.xor)

@@ -17,7 +17,7 @@ from spegel_gossip.directory.codec import MAX_BATCH_RECORDS
 from spegel_gossip.directory.keys import PackedKey, pack_key, token_of
 from spegel_gossip.directory.messages import AckStatus
 from spegel_gossip.directory.pair import RESYNC_INTERVAL
-from spegel_gossip.directory.records import Note, Record, RecordKind, Summary
+from spegel_gossip.directory.records import Record, RecordKind, Summary, encode_note
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.ring.ring import Ring
 
@@ -166,14 +166,14 @@ def test_much_at_once_is_for_a_request_and_more_for_several(quiet: Advertisement
 
 
 def test_the_note_is_held_back_while_something_is_under_way(quiet: Advertisement) -> None:
-    assert note_for(quiet) == Note.of(BOTH.epoch, Summary()).encode()
+    assert note_for(quiet) == encode_note(BOTH.epoch, Summary())
     put(quiet, KEYS[0], 10.0)
     assert note_for(quiet) == b""
     telling = told(quiet, 11.0)
     assert telling is not None
     quiet.acknowledged("owner", telling.message.id, AckStatus.OK, 11.0)
     record = Record(KEYS[0], RecordKind.COMPLETE, telling.message.records[0].sequence, 1)
-    assert note_for(quiet) == Note.of(BOTH.epoch, Summary.of([record], 7)).encode()
+    assert note_for(quiet) == encode_note(BOTH.epoch, Summary.of([record], 7))
     assert quiet.notes() == []
 
 

@@ -26,7 +26,7 @@ from spegel_gossip.directory.messages import (
     Resync,
     Spreading,
 )
-from spegel_gossip.directory.records import Note, Record, RecordKind, Summary, record_hash
+from spegel_gossip.directory.records import Note, Record, RecordKind, Summary, encode_note, record_hash
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
 
@@ -136,5 +136,7 @@ def test_what_summaries_add_up_is_as_ever() -> None:
 
 
 def test_notes_are_read_and_written_as_ever() -> None:
-    note = Note.of(0xFEDCBA9876543210, Summary(2, 0x0123456789ABCDEF))
-    assert note.encode().hex() == "76543210000000020123456789abcdef"
+    summary = Summary(2, 0x0123456789ABCDEF)
+    raw = encode_note(0xFEDCBA9876543210, summary)
+    assert raw.hex() == "76543210000000020123456789abcdef"
+    assert Note.decode_untrusted(raw) == Note(0x76543210, summary)
