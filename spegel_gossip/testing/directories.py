@@ -16,7 +16,15 @@ from spegel_gossip.directory.codec import decode_untrusted, encode
 from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.inquiry import INQUIRY_TIMEOUT, Inquiry, Verdict, reading_order, view_of
 from spegel_gossip.directory.keys import PackedKey
-from spegel_gossip.directory.messages import Advertise, Answer, AskedFor, KeyAnswer, Question, QuestionKey
+from spegel_gossip.directory.messages import (
+    Advertise,
+    Answer,
+    AskedFor,
+    KeyAnswer,
+    Message,
+    Question,
+    QuestionKey,
+)
 from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.ring.ring import Ring
 from spegel_gossip.swim.names import name_hash
@@ -74,25 +82,53 @@ class SimDirectories:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._boots = 0
+        self._started: list[str] = []
         self._dying: dict[str, SimMember] = {}
         self._rings: dict[object, Ring] = {}
         self.detection = 0.0
         """Seconds until the first hears that a member died: what membership takes, which is not simulated."""
 
-    def start(self, name: str, *, zone: str = "") -> SimMember:
-        """Start a member, or start it anew under a new boot; it and the others hear of each other."""
-        self._boots += 1
-        rng = random.Random(self.rng.getrandbits(64))
-        engine = Directory(name, self._boots, zone, max_datagram=MAX_DATAGRAM, rng=rng)
-        member = self.members[name] = SimMember(engine, self._boots, zone)
-        engine.start(self.now)
+    def start(self, name: str, *, zone: str = "", boot: int | None = None) -> SimMember:
+        """Start a member, or start it anew under a new boot; it and the others hear of each other.
+
+        Under an earlier `boot` that is given, it is to the others what it was before: `raise_boot` follows.
+        """
+        member = self.make(name, zone, boot=boot)
         self.after(self.rng.uniform(0.0, JOIN_DELAY), lambda: self._join(member))
         for other in list(self.members.values()):
             if other is not member:
                 self._hear(other, member)
+        self.begin(member)
+        return member
+
+    def make(self, name: str, zone: str = "", *, boot: int | None = None) -> SimMember:
+        """Make a member that nobody has heard of, and that does nothing before it has begun."""
+        self._boots += 1
+        rng = random.Random(self.rng.getrandbits(64))
+        boot = self._boots if boot is None else boot
+        engine = Directory(name, boot, zone, max_datagram=MAX_DATAGRAM, rng=rng)
+        if name not in self._started:
+            self._started.append(name)
+        member = self.members[name] = SimMember(engine, boot, zone)
+        engine.start(self.now)
+        return member
+
+    def begin(self, member: SimMember) -> None:
+        """Have a member ping, and do what it has to."""
+        name = member.engine.name
         self.after(self.rng.uniform(0.0, PING_INTERVAL), lambda: self._ping(name, member))
         self._drive(name)
-        return member
+
+    def raise_boot(self, name: str) -> None:
+        """Have a member live on under a new boot, as when it hears of itself under one not below its own."""
+        member = self.members[name]
+        self._boots += 1
+        member.boot = self._boots
+        member.engine.boot_raised(member.boot, self.now)
+        for other in list(self.members.values()):
+            if other is not member:
+                self._hear(other, member)
+        self._drive(name)
 
     def stop(self, name: str) -> None:
         """End a member without a word; the others find out in their time."""
@@ -262,9 +298,8 @@ class SimDirectories:
         """Take a note to one other member, as a probe would, and bring one back."""
         if not self._is_here(member):
             return
-        others = sorted(other for other in member.engine.members if other in self.members and other != name)
-        if others:
-            other = self.rng.choice(others)
+        other = self.rng.choice(self._started)
+        if other != name and other in self.members and other in member.engine.members:
             self._carry(name, other)
             self._carry(other, name)
         self.after(PING_INTERVAL, lambda: self._ping(name, member))
@@ -332,20 +367,19 @@ class SimDirectories:
             self.records_told += len(told.records)
         is_lost = self.cut(source, target) or (not message.by_stream and self.rng.random() < self.loss)
         if not is_lost:
-            self.after(self._delay(source, target), lambda: self._arrive(sender, target, message))
+            self.after(self._delay(source, target), lambda: self._arrive(sender, target, message, told))
             if self.rng.random() < self.duplication:
                 again = self.rng.uniform(0.0, MAX_LATENESS)
-                self.after(again, lambda: self._arrive(sender, target, message))
+                self.after(again, lambda: self._arrive(sender, target, message, told))
         elif message.by_stream:
             self.after(self._delay(), lambda: self._fail(sender, message))
 
-    def _arrive(self, sender: SimMember, target: str, message: Outgoing) -> None:
+    def _arrive(self, sender: SimMember, target: str, message: Outgoing, told: Message | None) -> None:
         if target not in self.members:
             if message.by_stream:
                 self._fail(sender, message)
             return
         reply = self.members[target].engine.receive(message.body, sender.engine.name, self.now, UNIX_MS)
-        told = decode_untrusted(message.body)
         if isinstance(told, Advertise):
             self.delivered(sender.engine.name, target, told)
         self._drive(target)
