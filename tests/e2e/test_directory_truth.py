@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Any
 
 from lab import images
 from lab.cluster import Lab
@@ -13,6 +15,11 @@ from lab.registry import HOST
 
 WITHDRAWN_TIMEOUT = 3.0
 """A second, with threefold slack."""
+
+SLOW_MEGABITS = 40.0
+"""Of the registry: 24 MiB take it five seconds."""
+
+GROWING_TIMEOUT = 60.0
 
 
 def layer_of(image: Artifact) -> str:
@@ -147,6 +154,43 @@ def test_explain_says_what_a_pull_then_does(running_lab: Lab) -> None:
     b.containerd.pull(reference)
     assert running_lab.registry.requests(client=b.address) == []
     assert "manifest" in c.cli("explain", image.root.digest)
+
+
+def test_explain_shows_who_fetches_a_blob_for_all_and_that_its_growing_copy_is_read(running_lab: Lab) -> None:
+    a, _, c = running_lab.nodes
+    size = 24 * images.MIB
+    image = images.image(209, [size])
+    reference = running_lab.registry.push(image, "team/growing", "v1")
+    running_lab.registry.namespace.limit_bandwidth(SLOW_MEGABITS)
+    layer = layer_of(image)
+
+    def explained() -> Any:  # noqa: ANN401 - the command's JSON
+        return c.cli_json("explain", layer)["parts"][0]
+
+    pull = a.containerd.begin_pull(reference, log=Path(running_lab.directory, "pull-a.log"))
+    wait_until(
+        lambda: any(one["offset"] for one in explained()["leases"]),
+        what="the lease of a growing copy to be shown",
+        timeout=GROWING_TIMEOUT,
+        logs=[pull.log, a.log],
+    )
+    part = explained()
+    printed = c.cli("explain", layer)
+    running_lab.registry.namespace.lift_bandwidth_limit()
+    wait_until(
+        lambda: not pull.is_running(), what="the pull to end", timeout=GROWING_TIMEOUT, logs=[pull.log]
+    )
+
+    [lease], [partial] = part["leases"], part["partials"]
+    assert (lease["holder"], partial["name"], partial["reads_from"]) == ("a", "a", "")
+    assert 0 < partial["offset"] <= partial["total"] == image.blobs[1].size
+    assert (part["decision"]["source"], part["decision"]["members"]) == ("peer", ["a"])
+    assert "registry, lease of" in printed
+    wait_until(
+        lambda: not explained()["leases"] and c.holders(layer) == ["a"],
+        what="the lease to end with the blob at its holder",
+        timeout=GROWING_TIMEOUT,
+    )
 
 
 def test_when_a_tag_was_seen_is_known_after_a_restart(lab: Lab) -> None:
