@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kubelab.programs import ProgramMissingError, program
 from lab.process import Process, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 ADMIN_TOKEN = "admin-of-the-test"  # noqa: S105 - of a server that lives for a test
 START_TIMEOUT = 60.0
 COMMAND_TIMEOUT = 60.0
@@ -20,13 +20,11 @@ COMMAND_TIMEOUT = 60.0
 
 def missing() -> str | None:
     """Why there can be no API server here, with the remedy; None when there can."""
-    if not sorted(ROOT.glob(".tools/kubernetes-*/kube-apiserver")):
-        return "kube-apiserver is not here: scripts/build-kube-apiserver"
-    if not sorted(ROOT.glob(".tools/helm-*/helm")):
-        return "helm is not here: scripts/build-helm"
-    for program, package in (("etcd", "etcd-server"), ("kubectl", "kubernetes-client")):
-        if shutil.which(program) is None:
-            return f"{program} is not here: apt-get install {package}"
+    try:
+        for name in ("kube-apiserver", "kubectl", "helm", "etcd", "openssl"):
+            program(name)
+    except ProgramMissingError as error:
+        return str(error)
     return None
 
 
@@ -103,11 +101,10 @@ class ControlPlane:
 
     def start(self) -> None:
         """Start the API server, and wait until it answers."""
-        program = max(ROOT.glob(".tools/kubernetes-*/kube-apiserver"))
         log = self.directory / "kube-apiserver.log"
         self._server = process = Process(
             [
-                str(program),
+                str(program("kube-apiserver")),
                 f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
                 "--bind-address=127.0.0.1",
                 f"--secure-port={self.port}",
@@ -137,17 +134,15 @@ class ControlPlane:
 
     def kubectl(self, *arguments: str, token: str = ADMIN_TOKEN, document: object = None) -> str:
         """Run kubectl and return what it printed; a document goes to its standard input as JSON."""
-        argv = ["kubectl", f"--server={self.url}", f"--certificate-authority={self.authority}"]
+        argv = [str(program("kubectl")), f"--server={self.url}", f"--certificate-authority={self.authority}"]
         text = "" if document is None else json.dumps(document)
         return run(*argv, f"--token={token}", *arguments, environment=self._environment(), text=text)
 
     def helm(self, *arguments: str) -> str:
         """Run helm and return what it printed."""
-        program = str(max(ROOT.glob(".tools/helm-*/helm")))
         where = [f"--kube-apiserver={self.url}", f"--kube-ca-file={self.authority}"]
-        return run(
-            program, *where, f"--kube-token={ADMIN_TOKEN}", *arguments, environment=self._environment()
-        )
+        credentials = f"--kube-token={ADMIN_TOKEN}"
+        return run(str(program("helm")), *where, credentials, *arguments, environment=self._environment())
 
     def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
         """Return one object."""

@@ -12,8 +12,8 @@ HELM = "3.18.4"
 DEBIAN = "debian"
 
 _BUILT = {
-    "kube-apiserver": f"kubernetes-{KUBERNETES}",
-    "kubectl": f"kubernetes-nodes-{KUBERNETES}",
+    "kube-apiserver": f"kube-apiserver-{KUBERNETES}",
+    "kubectl": f"kubectl-{KUBERNETES}",
     "kubelet": f"kubernetes-nodes-{KUBERNETES}",
     "kube-proxy": f"kubernetes-nodes-{KUBERNETES}",
     "kube-controller-manager": f"kubernetes-nodes-{KUBERNETES}",
@@ -27,6 +27,7 @@ _DEBIAN = {
     "runc": "runc",
     "docker-registry": "docker-registry",
     "iptables": "iptables",
+    "openssl": "openssl",
 }
 _CNI_DIRECTORIES = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
