@@ -126,13 +126,16 @@ def names_mirror(content: bytes, mirror: str) -> bool:
 
 
 def is_spegels(content: bytes) -> bool:
-    """Return whether a file is one that Spegel writes: nothing but its mirrors, each with a dial timeout."""
+    """Return whether a file is one that Spegel writes: its mirrors first, each with a dial timeout.
+
+    After them may stand, where it was told to keep them (`prependExisting`), the hosts it found.
+    """
     try:
         document = _parsed(part(_text(content)).theirs)
     except LeftAloneError:
         return False
     tables = list(_hosts_in(document).values())
-    return bool(tables) and document.keys() <= {"server", "host"} and all(map(_is_spegels_table, tables))
+    return document.keys() <= {"server", "host"} and any(map(_is_spegels_table, tables[:1]))
 
 
 def _is_spegels_table(table: object) -> bool:

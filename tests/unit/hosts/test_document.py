@@ -241,6 +241,9 @@ def test_what_our_table_cannot_be_put_into_is_left_alone_with_a_reason(content: 
 def test_spegels_files_are_recognised() -> None:
     assert is_spegels(SPEGEL.encode())
     assert is_spegels(put_into(SPEGEL))
+    # Its prependExisting: what it found follows its own.
+    kept = "\n[host.'https://mirror.lan']\ncapabilities = ['pull']\n"
+    assert is_spegels(put_into(SPEGEL + kept))
     assert not any(is_spegels(FILES[name].encode()) for name in FILES if name != "spegel")
     assert not is_spegels(b"\xff")
 
