@@ -21,7 +21,7 @@ from spegel_gossip.cli.hosts import SETTINGS, hosts_config, print_steps
 from spegel_gossip.cli.settings import load_settings, setting_options
 from spegel_gossip.config.values import SeedAddress, parse_listen_address
 from spegel_gossip.errors import ConfigError, SpegelGossipError
-from spegel_gossip.hosts.files import remove_hosts
+from spegel_gossip.hosts.files import remove_hosts as undo_hosts
 
 ROUNDS = 3
 """Rounds in a row in which the same nodes are found and all accept: in the first, pods may be coming up."""
@@ -41,17 +41,21 @@ def command() -> None:
 
 @command.command("node")
 @setting_options(*SETTINGS, "state_dir")
+@click.option(
+    "--remove-hosts/--keep-hosts", default=True, help="Whether hosts.toml is ours to undo.", show_default=True
+)
 @click.option("--remove-state", is_flag=True, help="Empty the state directory too.")
 @click.option(
     "--answer", metavar="ADDRESS:PORT", required=True, help="Where to accept connections once all is done."
 )
-def node(remove_state: bool, answer: str, **flags: object) -> None:
+def node(remove_hosts: bool, remove_state: bool, answer: str, **flags: object) -> None:
     """Take ours out of this node's hosts.toml, then accept connections until ended."""
     address = parse_listen_address(answer)
     # The first process of a container gets no signal that it did not ask for.
     signal.signal(signal.SIGTERM, _end)
-    config = hosts_config(flags)
-    print_steps(config.hosts_dir, remove_hosts(config))
+    if remove_hosts:
+        config = hosts_config(flags)
+        print_steps(config.hosts_dir, undo_hosts(config))
     if remove_state:
         _empty(load_settings(flags)["state_dir"])
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET

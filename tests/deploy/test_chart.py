@@ -36,6 +36,9 @@ VARIANTS: dict[str, list[str]] = {
     ],
     "monitoring": ["--set", ",".join(MONITORING)],
     "no hosts": ["--set", "spegelGossip.containerdMirrorAdd=false"],
+    "no hosts, and no state left": [
+        *("--set", "spegelGossip.containerdMirrorAdd=false,cleanup.removeState=true"),
+    ],
     "everything": [
         *("--set", f"image.digest={DIGEST},imagePullSecrets[0].name=pull,namespace.create=true,zone=eu-1a"),
         *("--set", "seLinuxOptions.type=spc_t,cleanup.removeState=true,livenessProbe.enabled=false"),
@@ -221,6 +224,18 @@ def test_no_service_takes_the_cleaning_pods_for_mirrors(objects: Objects) -> Non
     for service in (one for one in objects if one["kind"] == "Service"):
         selector = service["spec"]["selector"].items()
         assert sum(selector <= each.items() for each in labels) == 1
+
+
+def test_the_state_goes_when_asked_whoever_writes_the_hosts_files(render: Render) -> None:
+    settings = "spegelGossip.containerdMirrorAdd=false,cleanup.removeState=true"
+    cleaning = named(render("--set", settings), "DaemonSet", "mirror-spegel-gossip-cleanup")
+    spec = cleaning["spec"]["template"]["spec"]
+
+    assert [volume["name"] for volume in spec["volumes"]] == ["state"]
+    assert spec["containers"][0]["args"] == [
+        *("cleanup", "node", "--answer=[$(ADDRESS)]:29503", "--keep-hosts"),
+        *("--state-dir=/var/lib/spegel-gossip", "--remove-state"),
+    ]
 
 
 def test_a_pod_has_time_to_drain_and_a_roll_out_takes_a_tenth_at_a_time(render: Render) -> None:

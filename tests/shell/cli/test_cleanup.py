@@ -23,9 +23,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def cleaned(certs: Path, state: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def cleaned(certs: Path, state: Path, port: int, *more: str) -> Iterator[subprocess.Popen[str]]:
     where = ["--hosts-dir", str(certs), "--state-dir", str(state)]
-    argv = [str(PROGRAM), "cleanup", "node", *where, "--remove-state", "--answer", f"[127.0.0.1]:{port}"]
+    argv = [
+        str(PROGRAM),
+        "cleanup",
+        "node",
+        *where,
+        "--remove-state",
+        "--answer",
+        f"[127.0.0.1]:{port}",
+        *more,
+    ]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -48,6 +57,18 @@ def test_a_node_is_cleaned_before_it_says_so_and_ends_when_told(tmp_path: Path) 
         assert list(state.iterdir()) == []
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
+
+
+def test_hosts_files_that_are_somebody_elses_are_kept(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "boot").write_text("1")
+    port = free_port()
+
+    # Their directory is not even mounted.
+    with cleaned(tmp_path / "nowhere", state, port, "--keep-hosts"):
+        assert run_cli(["cleanup", "wait", "--nodes", f"127.0.0.1:{port}", "--timeout", "30"]) == 0
+        assert list(state.iterdir()) == []
 
 
 def test_waiting_for_nodes_that_never_answer_ends_with_what_to_do(
