@@ -19,6 +19,7 @@ from lab.node import PROGRAM, Node
 from lab.process import Process, wait_until
 from lab.registry import START_TIMEOUT
 
+CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 TLS_PORT = 29501
 IPV6_LOOPBACK = "[::1]:29500"
 
