@@ -34,7 +34,7 @@ _DEFAULTS = DemoConfig()
     type=int,
     default=_DEFAULTS.seed,
     show_default=True,
-    help="Decides what is in the image and which node plays which part.",
+    help="Decides what is in the image.",
 )
 @click.option("--keep", is_flag=True, help="Leave the cluster up until Ctrl-C, and print commands to try.")
 @click.option(

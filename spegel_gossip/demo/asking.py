@@ -32,6 +32,9 @@ class RegistryCount:
     blobs: int
     """Requests for blobs."""
 
+    blob_bytes: int
+    """What it sent of blobs."""
+
 
 class Asker:
     """Asks the status endpoints; close it by leaving its context."""
@@ -91,15 +94,16 @@ class Asker:
             NoAnswerError: it does not say.
         """
         answer = await self._get(f"http://{place.status}/metrics")
-        requests = blobs = sent = 0.0
+        requests = blobs = sent = of_blobs = 0.0
         for family in text_string_to_metric_families(answer.text):
             for sample in family.samples:
                 if sample.name == _SENT:
                     sent += sample.value
+                    of_blobs += sample.value if sample.labels["kind"] == "blob" else 0
                 elif sample.name == _REQUESTS:
                     requests += sample.value
                     blobs += sample.value if sample.labels["kind"] == "blob" else 0
-        return RegistryCount(int(requests), int(sent), int(blobs))
+        return RegistryCount(int(requests), int(sent), int(blobs), int(of_blobs))
 
     async def _json(self, place: Place, name: str, **query: str) -> Any:  # noqa: ANN401 - JSON
         answer = await self._get(f"http://{place.status}/api/{name}.json", query)

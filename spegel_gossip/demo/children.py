@@ -33,14 +33,14 @@ class Child:
             module: has a `main` that reads the arguments from `sys.argv`
             arguments: the program's own
             log: takes what it writes to stderr, and to stdout unless piped
-            is_piped: its stdout is read from `detach_stdout`
+            is_piped: its stdout is read from `detach_stdout`, its stdin ends with `let_go`
         """
         self.log = log
         with log.open("ab") as sink:
             # Its own session: Ctrl-C at the terminal is ours, and we end it in order.
             self._popen = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-c", _BOOT.format(module=module), *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if is_piped else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if is_piped else sink,
                 stderr=sink,
                 start_new_session=True,
@@ -58,6 +58,11 @@ class Child:
             raise ValueError("the child was started without a pipe")
         with self._popen.stdout as file:
             return os.dup(file.fileno())
+
+    def let_go(self) -> None:
+        """End its stdin, for which it may have waited."""
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
 
     @property
     def returncode(self) -> int | None:

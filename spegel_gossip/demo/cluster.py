@@ -49,6 +49,22 @@ class DemoNode:
         return f"http://{self.place.registry}"
 
 
+class StartLine:
+    """Where pulls wait until all that are to begin together are there."""
+
+    def __init__(self, pulls: int = 1) -> None:
+        """Take how many there will be."""
+        self._missing = pulls
+        self._all_are_there = trio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the others."""
+        self._missing -= 1
+        if self._missing <= 0:
+            self._all_are_there.set()
+        await self._all_are_there.wait()
+
+
 class Cluster:
     """Starts and ends every process; blocks for a moment only, but for `end`."""
 
@@ -133,10 +149,15 @@ class Cluster:
         process.signal(signal.SIGKILL)
         await trio.to_thread.run_sync(process.wait, 5.0, abandon_on_cancel=True)
 
-    async def pull(self, name: str, image: TagName) -> AsyncGenerator[dict[str, Any], None]:
+    async def pull(self, name: str, image: TagName, line: StartLine) -> AsyncGenerator[dict[str, Any], None]:
         """Pull into a node's layout through its own mirror first, and give what the puller tells.
 
         The last event is "done" or "failed".
+
+        Args:
+            name: the node's
+            image: what to pull
+            line: where it waits for the other pulls
         """
         node = self.nodes[name]
         log = self.folder / f"{name}-pull.log"
@@ -145,11 +166,14 @@ class Cluster:
         )
         last = ""
         async with _stream(child) as stream, aclosing(_lines(stream)) as lines:
-            async for line in lines:
-                event: dict[str, Any] = json.loads(line)
+            async for told in lines:
+                event: dict[str, Any] = json.loads(told)
                 last = event["event"]
                 with log.open("ab") as sink:
-                    sink.write(line + b"\n")
+                    sink.write(told + b"\n")
+                if last == "ready":
+                    await line.wait()
+                    child.let_go()
                 yield event
         await trio.to_thread.run_sync(child.wait, 5.0, abandon_on_cancel=True)
         if last not in {"done", "failed"}:

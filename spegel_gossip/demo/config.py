@@ -17,7 +17,7 @@ class DemoConfig:
     """Size of the image in MB; every node gets a copy."""
 
     seed: int = 0
-    """Of the image's content and of who plays which part."""
+    """Of the image's content."""
 
     keep: bool = False
     """Leave the cluster up until Ctrl-C."""

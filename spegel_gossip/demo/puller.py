@@ -1,5 +1,6 @@
 """What `spegel-gossip pull` does, as a program that tells what happens in lines of JSON on stdout.
 
+{"event": "ready"}                                          it begins when its stdin ends
 {"event": "begin", "digest": …, "size": …}
 {"event": "move", "digest": …, "source": …, "bytes": …}    bytes since the last such line
 {"event": "end", "digest": …}
@@ -40,6 +41,9 @@ TELL_INTERVAL = 0.05
 def main() -> None:
     """Pull once. Arguments: the image, the layout, the URL of the node's mirror."""
     image, layout, mirror = sys.argv[1:]
+    # Python takes a while to start, and not always the same: those who are to begin together wait here.
+    _tell(event="ready")
+    sys.stdin.read()
     try:
         trio.run(_pull, Reference.parse(image), Path(layout), mirror)
     except* SpegelGossipError as failures:

@@ -6,10 +6,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from spegel_gossip.demo.cluster import Cluster
+from spegel_gossip.demo.cluster import Cluster, StartLine
 from spegel_gossip.demo.errors import DemoError
 from spegel_gossip.demo.picture import PEERS, REGISTRY, NodePicture, by_number
 from spegel_gossip.oci.reference import TagName
+
+MAX_MANIFEST_SHOWN = 100_000
+"""Bytes from the registry that are not worth a word: the manifest has some 1,500."""
 
 
 class PullFailedError(DemoError):
@@ -43,9 +46,16 @@ class PullResult:
         """The nodes that sent any, by name."""
         return by_number(source for source in self.by_source if source not in {REGISTRY, PEERS})
 
+    @property
+    def has_asked_registry(self) -> bool:
+        """Whether the registry sent more than a manifest: by a tag, everybody asks it for one."""
+        return self.from_registry > MAX_MANIFEST_SHOWN
 
-async def pull(cluster: Cluster, name: str, image: TagName, shown: NodePicture) -> PullResult:
-    """Pull an image into a node's layout.
+
+async def pull(
+    cluster: Cluster, name: str, image: TagName, shown: NodePicture, line: StartLine
+) -> PullResult:
+    """Pull an image into a node's layout, from the moment on when all at the line are ready.
 
     Raises:
         PullFailedError: it cannot be had.
@@ -54,7 +64,7 @@ async def pull(cluster: Cluster, name: str, image: TagName, shown: NodePicture) 
     mirror = str(cluster.nodes[name].place.registry)
     shown.is_pulling = True
     try:
-        async with aclosing(cluster.pull(name, image)) as events:
+        async with aclosing(cluster.pull(name, image, line)) as events:
             async for event in events:
                 _apply(event, shown, result, registry=image.registry, mirror=mirror)
     finally:

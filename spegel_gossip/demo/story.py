@@ -10,7 +10,7 @@ from functools import partial
 import trio
 
 from spegel_gossip.demo.asking import Asker, NoAnswerError, RegistryCount
-from spegel_gossip.demo.cluster import Cluster
+from spegel_gossip.demo.cluster import Cluster, StartLine
 from spegel_gossip.demo.errors import DemoError
 from spegel_gossip.demo.image import DemoImage, make_image, wrong_blobs
 from spegel_gossip.demo.picture import NodePicture, Picture, Step, by_number
@@ -37,35 +37,17 @@ REPOSITORY = "demo/app"
 TAG = "v1"
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """Who plays which part."""
-
-    first: str
-    crowd: tuple[str, ...]
-    late: str
-    victim: str
-    newcomer: str
-
-    @classmethod
-    def choose(cls, names: Sequence[str], rng: random.Random) -> Cast:
-        """Choose the parts; the last name is the newcomer's, who is not there at first."""
-        *others, newcomer = names
-        rng.shuffle(others)
-        first, *crowd, late = others
-        return cls(first, tuple(by_number(crowd)), late, victim=first, newcomer=newcomer)
-
-    @property
-    def company(self) -> tuple[str, ...]:
-        """All that are there at first."""
-        return tuple(by_number((self.first, *self.crowd, self.late)))
-
-
 @dataclass(slots=True)
 class Outcome:
     """What there is to tell when all is over."""
 
     pulls: list[PullResult] = field(default_factory=list)
+    herd: int = 0
+    """How many pulled in the same second."""
+
+    blob_bytes: int = 0
+    """What the registry sent them of blobs, by its own count."""
+
     detection: float = 0.0
     """Seconds from the kill until no node named the killed one."""
 
@@ -83,17 +65,17 @@ class Story:
         self._teller = teller
         self._rng = rng
         self._size = size
-        self._cast = Cast.choose(list(cluster.nodes), rng)
-        self._pull_timeout = START_TIMEOUT + size / SLOWEST_BYTES_PER_SECOND
+        *self._company, self._newcomer = cluster.nodes
+        self._victim = ""
+        self._pull_timeout = START_TIMEOUT + len(self._company) * size / SLOWEST_BYTES_PER_SECOND
         self.outcome = Outcome()
-        cast = self._cast
+        count, newcomer = len(self._company), self._newcomer
         picture.steps = [
-            Step(f"{len(cast.company)} nodes with a fresh key find each other; a registry has an image"),
-            Step(f"{cast.first} pulls the image: the registry sends it, once"),
-            Step(f"{_some(cast.crowd)} pull it at once: only nodes send it"),
-            Step(f"the registry is stopped, and {cast.late} still pulls everything"),
-            Step(f"{cast.victim} is killed, and soon nobody names it any more"),
-            Step(f"{cast.newcomer} joins and pulls it too: the image outlived its source"),
+            Step(f"{count} nodes with a fresh key find each other; a registry has an image"),
+            Step(f"all {count} pull it in the same second: the registry sends it once"),
+            Step("who brought most of it is killed, and soon nobody names it"),
+            Step("the registry is stopped too"),
+            Step(f"{newcomer} joins late, and still pulls everything"),
         ]
 
     async def tell(self) -> None:
@@ -105,21 +87,19 @@ class Story:
         async with self._teller.step(0, 2 * START_TIMEOUT):
             image = await self._set_the_stage()
         async with self._teller.step(1, self._pull_timeout):
-            await self._pull_from_the_registry(image)
-        async with self._teller.step(2, self._pull_timeout):
-            await self._pull_from_the_first(image)
-        async with self._teller.step(3, self._pull_timeout):
-            await self._pull_without_the_registry(image)
-        async with self._teller.step(4, DETECTION_TIMEOUT + NEWS_TIMEOUT):
+            await self._pull_all_at_once(image)
+        async with self._teller.step(2, DETECTION_TIMEOUT + NEWS_TIMEOUT):
             await self._kill(image)
-        async with self._teller.step(5, START_TIMEOUT + self._pull_timeout):
+        async with self._teller.step(3, START_TIMEOUT):
+            await self._stop_the_registry()
+        async with self._teller.step(4, START_TIMEOUT + self._pull_timeout):
             await self._join_and_pull(image)
 
     async def _set_the_stage(self) -> DemoImage:
-        cluster, cast = self._cluster, self._cast
+        cluster = self._cluster
         cluster.make_key()
-        for name in cast.company:
-            self._start_node(name, [other for other in cast.company if other != name][:2])
+        for name in self._company:
+            self._start_node(name, [other for other in self._company if other != name][:2])
         tag = TagName.make(str(cluster.upstream.registry), REPOSITORY, TAG)
         image = await make_image(cluster.registry_layout, tag, self._size, self._rng)
         self._picture.image = image
@@ -131,82 +111,77 @@ class Story:
             within=START_TIMEOUT,
         )
         self._picture.registry_state = "serves"
-        await self._all_see(cast.company)
+        await self._all_see(self._company)
         return image
 
-    async def _pull_from_the_registry(self, image: DemoImage) -> None:
-        cast, teller = self._cast, self._teller
-        result = await self._pull(cast.first, image)
-        count = await self._count()
-        teller.claim(
-            f"the registry sent {_mb(count.sent_bytes)}: each byte of the image once",
-            expected=(image.size, len(image.blobs)),
-            seen=(count.sent_bytes, count.blobs),
-        )
-        teller.claim("the pull saw the same", expected={"registry": image.size}, seen=result.by_source)
-        await self._is_whole_at([cast.first], image)
-        await self._is_held_by([cast.first], image)
-
-    async def _pull_from_the_first(self, image: DemoImage) -> None:
-        before = await self._count()
+    async def _pull_all_at_once(self, image: DemoImage) -> None:
+        teller, company = self._teller, self._company
+        line = StartLine(len(company))
         async with trio.open_nursery() as nursery:
-            for name in self._cast.crowd:
-                nursery.start_soon(self._pull, name, image)
-        after = await self._count()
-        moved = sum(result.from_peers for result in self.outcome.pulls[-len(self._cast.crowd) :])
-        self._teller.claim(
-            "the registry was asked for nothing", expected=0, seen=after.requests - before.requests
+            for name in company:
+                nursery.start_soon(self._pull, name, image, line)
+        count = await self._count()
+        pulls = self.outcome.pulls
+        self.outcome.herd, self.outcome.blob_bytes = len(company), count.blob_bytes
+        teller.claim(
+            f"the registry sent {_mb(count.blob_bytes)} for {len(company)} nodes: each blob once",
+            expected=(sum(blob.size for blob in image.blobs), len(image.blobs)),
+            seen=(count.blob_bytes, count.blobs),
         )
-        self._teller.claim(
+        teller.claim(
+            "the pulls saw the same",
+            expected=count.sent_bytes,
+            seen=sum(result.from_registry for result in pulls),
+        )
+        moved = sum(result.from_peers for result in pulls)
+        teller.claim(
             f"{_mb(moved)} went from node to node",
-            expected=image.size * len(self._cast.crowd),
+            expected=image.size * len(company) - count.sent_bytes,
             seen=moved,
         )
-        await self._is_whole_at(self._cast.crowd, image)
-        await self._is_held_by([self._cast.first, *self._cast.crowd], image)
+        await self._is_whole_at(company, image)
+        await self._is_held_by(company, image)
+        self._victim = max(pulls, key=lambda result: result.from_registry).name
+        # Only now it is known who it was.
+        self._picture.steps[
+            2
+        ].title = f"{self._victim}, who brought most, is killed, and soon nobody names it"
 
-    async def _pull_without_the_registry(self, image: DemoImage) -> None:
-        self._teller.claim("the registry has ended", expected=0, seen=await self._cluster.stop_registry())
+    async def _stop_the_registry(self) -> None:
+        self._teller.claim("it has ended", expected=0, seen=await self._cluster.stop_registry())
         self._picture.registry_state = "stopped"
-        await self._pull_from_peers_only(self._cast.late, image)
 
     async def _kill(self, image: DemoImage) -> None:
-        victim = self._cast.victim
+        victim = self._victim
         begun_at = trio.current_time()
         await self._cluster.kill_node(victim)
         self._picture.nodes[victim].is_killed = True
-        rest = [name for name in self._cast.company if name != victim]
+        rest = [name for name in self._company if name != victim]
         await self._all_see(rest, within=DETECTION_TIMEOUT)
         await self._is_held_by(rest, image)
         self.outcome.detection = trio.current_time() - begun_at
 
     async def _join_and_pull(self, image: DemoImage) -> None:
-        newcomer = self._cast.newcomer
-        rest = [name for name in self._cast.company if name != self._cast.victim]
+        newcomer, victim = self._newcomer, self._victim
+        rest = [name for name in self._company if name != victim]
         # Its seeds name the dead one too, as a list in a configuration would.
-        self._start_node(newcomer, [self._cast.victim, rest[0]])
+        self._start_node(newcomer, [victim, rest[0]])
         await self._all_see([*rest, newcomer], within=START_TIMEOUT)
-        result = await self._pull_from_peers_only(newcomer, image)
-        self._teller.claim(
-            f"none of it from {self._cast.victim}", expected=False, seen=self._cast.victim in result.by_source
-        )
-
-    async def _pull_from_peers_only(self, name: str, image: DemoImage) -> PullResult:
-        result = await self._pull(name, image)
+        result = await self._pull(newcomer, image, StartLine())
         self._teller.claim(
             f"all {_mb(result.from_peers)} came from {_some(result.peers)}",
             expected=(0, image.size),
             seen=(result.from_registry, result.from_peers),
         )
-        await self._is_whole_at([name], image)
-        return result
+        self._teller.claim(f"none of it from {victim}", expected=False, seen=victim in result.by_source)
+        await self._is_whole_at([newcomer], image)
 
     def _start_node(self, name: str, seeds: Sequence[str]) -> None:
         self._picture.nodes[name] = NodePicture(name)
         self._cluster.start_node(name, seeds)
 
-    async def _pull(self, name: str, image: DemoImage) -> PullResult:
-        result = await pull(self._cluster, name, image.name, self._picture.nodes[name])
+    async def _pull(self, name: str, image: DemoImage, line: StartLine) -> PullResult:
+        result = await pull(self._cluster, name, image.name, self._picture.nodes[name], line)
         self.outcome.pulls.append(result)
         return result
 

@@ -23,11 +23,11 @@ def print_summary(console: Console, outcome: Outcome, seconds: float, *, claims:
     for result in outcome.pulls:
         table.add_row(
             result.name,
-            _mb(result.from_registry),
+            _mb(result.from_registry if result.has_asked_registry else 0),
             _mb(result.from_peers),
             f"{result.first_byte * 1000:.0f} ms",
             f"{result.seconds:.2f} s",
-            ", ".join([REGISTRY] * bool(result.from_registry) + result.peers),
+            ", ".join([REGISTRY] * result.has_asked_registry + result.peers),
         )
     console.print()
     console.print(table)
@@ -36,8 +36,10 @@ def print_summary(console: Console, outcome: Outcome, seconds: float, *, claims:
     saved = sum(result.from_peers for result in outcome.pulls) / moved if moved else 0.0
     console.print(
         Text(
-            f"{saved:.0%} of the bytes never left the cluster. A killed node was out of every view after "
-            f"{outcome.detection:.1f} s. All {claims} claims held; {seconds:.1f} s in all.",
+            f"For {outcome.herd} nodes that pulled in the same second the registry sent "
+            f"{_mb(outcome.blob_bytes)}, each byte once; {saved:.0%} of all bytes never left the cluster. "
+            f"A killed node was out of every view after {outcome.detection:.1f} s. "
+            f"All {claims} claims held; {seconds:.1f} s in all.",
             "green",
         )
     )

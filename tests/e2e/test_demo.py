@@ -64,9 +64,10 @@ def test_every_claim_holds_and_nothing_is_left(folder: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    steps = [line for line in done.stdout.splitlines() if "/6 " in line]
-    assert len(steps) == 6
-    assert "the registry was asked for nothing" in done.stdout
+    steps = [line for line in done.stdout.splitlines() if "/5 " in line]
+    assert len(steps) == 5
+    assert "the registry sent 12 MB for 3 nodes: each blob once" in done.stdout
+    assert "For 3 nodes that pulled in the same second the registry sent 12 MB, each byte once" in done.stdout
     assert f"All {done.stdout.count(' ok: ')} claims held" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
@@ -81,7 +82,7 @@ def test_interrupted_it_ends_everything_and_removes_it(
     folder: Path, number: signal.Signals, code: int
 ) -> None:
     demo = start(folder, "--size", "200")
-    wait_for("2/6", demo)
+    wait_for("2/5", demo)
     wait_until(lambda: any(folder.glob("tmp/*/node-?/layout/ingest/*/data")), what="a pull", timeout=PATIENCE)
 
     demo.signal(number)
@@ -111,7 +112,7 @@ def test_a_claim_that_does_not_hold_is_told_with_the_logs(folder: Path) -> None:
 
     assert demo.wait(PATIENCE) == 1
     told = demo.log.read_text()
-    assert "This did not hold: node-" in told
+    assert "This did not hold: all 3 pull it" in told
     assert "expected: no failure" in told
     assert "cannot connect" in told
     (logs,) = left_behind(folder)
