@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.images import Blob
 from lab.network import Namespace
 from lab.process import CommandError, Process, run, tail, wait_until
 
@@ -189,14 +190,22 @@ class Containerd:
         """
         run(*self._pull_argv(reference, local, arguments, hosts), timeout=timeout)
 
-    def begin_pull(self, reference: str, *, log: Path, local: bool = False) -> Process:
+    def begin_pull(
+        self, reference: str, *, log: Path, local: bool = False, arguments: Sequence[str] = ()
+    ) -> Process:
         """Start a pull and return the process of ctr; its status is 0 when the pull succeeded."""
-        return Process(self._pull_argv(reference, local), log=log)
+        return Process(self._pull_argv(reference, local, arguments), log=log)
 
     def fetch(self, reference: str, *, timeout: float = PULL_TIMEOUT) -> None:
         """Pull without unpacking, for what is no image: charts, signatures, artifacts."""
         arguments = ("content", "fetch", "--all-platforms", "--hosts-dir", str(self._hosts), reference)
         self.ctr(*arguments, timeout=timeout)
+
+    def ingest(self, blob: Blob) -> None:
+        """Put a blob into its content, as an import does, and keep it from being collected."""
+        argv = self._ctr_argv("content", "ingest", "--expected-digest", blob.digest, f"lab-{blob.digest}")
+        run(*argv, input_text=b"".join(blob.chunks()).decode())
+        self.ctr("content", "label", blob.digest, "containerd.io/gc.root=1")
 
     def remove(self, *references: str) -> None:
         """Remove images, and collect what only they needed."""
@@ -223,6 +232,10 @@ class Containerd:
     def ingested_bytes(self) -> int:
         """Bytes of blobs that are arriving right now, as far as containerd has written them."""
         return sum(_size(path) for path in self.content.glob("ingest/*/data"))
+
+    def cpu_seconds(self) -> float:
+        """Processor time that it has taken since its start."""
+        return 0.0 if self._process is None else self._process.cpu_seconds()
 
     def describe(self) -> str:
         """Its version and the end of its log."""

@@ -250,6 +250,10 @@ class Node:
                 sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
         return sums
 
+    def cpu_seconds(self) -> float:
+        """Processor time that our process has taken since its start."""
+        return 0.0 if self._process is None else self._process.cpu_seconds()
+
     def describe(self) -> str:
         """The ends of its logs."""
         return f"{tail(self.log)}\n{self.containerd.describe()}"

@@ -30,6 +30,11 @@ storage: {{filesystem: {{rootdirectory: {storage}}}, maintenance: {{uploadpurgin
 http: {{addr: '{address}:{port}', secret: lab, relativeurls: true}}
 """
 
+USER, PASSWORD = "lab", "lab"
+
+_HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuuBma4em9AU5Wse0h3BzRWqUYtwFfWqNy\n"
+_AUTH = "auth: {{htpasswd: {{realm: lab, path: {path}}}}}\n"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -80,11 +85,19 @@ class Registry:
         self._process: Process | None = None
         self._counted_from = 0
 
-    def start(self) -> None:
-        """Start it and wait until it answers; nothing happens when it runs."""
+    def start(self, *, is_private: bool = False) -> None:
+        """Start it and wait until it answers; nothing happens when it runs.
+
+        Args:
+            is_private: whether it wants `USER` and `PASSWORD`; pushes go to one that does not
+        """
         if self._process is not None:
             return
         text = _CONFIG.format(storage=self._storage, address=self.namespace.address, port=REGISTRY_PORT)
+        if is_private:
+            passwords = self._config.with_name("registry.htpasswd")
+            passwords.write_text(_HTPASSWD)
+            text += _AUTH.format(path=passwords)
         self._config.write_text(text)
         argv = self.namespace.argv("docker-registry", "serve", str(self._config))
         self._process = process = Process(argv, log=self.log, environment={"OTEL_TRACES_EXPORTER": "none"})
@@ -103,12 +116,12 @@ class Registry:
             self._process = None
 
     def is_answering(self) -> bool:
-        """Whether it answers requests."""
+        """Whether it answers requests, if only to ask who wants to know."""
         try:
             status, _ = self.namespace.get(self.namespace.address, REGISTRY_PORT, "/v2/", timeout=1.0)
         except OSError:
             return False
-        return status == 200
+        return status in {200, 401}
 
     def push(self, artifact: Artifact, repository: str, tag: str | None = "latest") -> str:
         """Push an artifact and return a reference to it, by tag, or by digest when `tag` is None."""
@@ -127,6 +140,17 @@ class Registry:
     def blob_bytes(self) -> int:
         """Blob bytes that it sent since the last `forget`."""
         return sum(one.size for one in self.requests() if one.is_blob)
+
+    def sending_to(self) -> dict[str, int]:
+        """Unsent bytes by the address of whoever they are for: to whom it is sending at this moment."""
+        listed = self.namespace.run("ss", "-Htn", "state", "established", "sport", "=", f":{REGISTRY_PORT}")
+        waiting: dict[str, int] = {}
+        for line in listed.splitlines():
+            _, unsent, _, peer = line.split()[:4]
+            address = peer.rpartition(":")[0].removeprefix("[::ffff:").removesuffix("]")
+            if int(unsent):
+                waiting[address] = waiting.get(address, 0) + int(unsent)
+        return waiting
 
     def forget(self) -> None:
         """Count requests from here on."""
