@@ -124,7 +124,7 @@ class Follower:
             if digest not in removed_meanwhile and self._inventory.blobs.get(digest) != size:
                 self.doubt(digest)
         gone = [digest for digest in self._inventory.blobs if digest not in sealed and digest not in others]
-        self.remove_blobs([digest for digest in gone if not self._is_there(digest)])
+        self.remove_blobs([digest for digest in gone if not self.may_be_there(digest)])
 
     def _survey(self) -> tuple[dict[Digest, int], dict[Digest, int]]:
         sealed: dict[Digest, int] = {}
@@ -201,7 +201,7 @@ class Follower:
         del self._doubted[digest]
         if size is not None:
             self._add(digest, size)
-        elif self._is_there(digest):
+        elif self.may_be_there(digest):
             log.info("a file in blobs/ is not what its name says; not shared", digest=str(digest))
 
     def _on_arrival(self, digest: Digest) -> None:
@@ -212,7 +212,11 @@ class Follower:
         else:
             self.doubt(digest)
 
-    def _is_there(self, digest: Digest) -> bool:
+    def may_be_there(self, digest: Digest) -> bool:
+        """Return whether there is a file of a blob, or nobody can tell; one look at a directory.
+
+        What most requests ask for is not here, and a worker thread costs ten times as much as the look.
+        """
         try:
             return self._layout.content.blob_size(digest) is not None
         except OSError:

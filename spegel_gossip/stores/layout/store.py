@@ -97,8 +97,10 @@ class LayoutStore:
         return TagChanged(name, record.target, record.updated_at)
 
     async def _look_further(self, digest: Digest) -> int:
-        look = self._layout.verified_size if self._follower.is_doubted(digest) else self._layout.held_size
-        size = await in_thread(lambda: look(digest))
+        size = None
+        if self._follower.may_be_there(digest):
+            look = self._layout.verified_size if self._follower.is_doubted(digest) else self._layout.held_size
+            size = await in_thread(lambda: look(digest))
         if size is not None:
             return size
         if not self._layout.content.blobs.is_dir():
