@@ -179,6 +179,11 @@ class Gossip:
         """Return one member; None if it is unknown."""
         return self._engine.get(name)
 
+    def is_udp_blocked(self, name: str) -> bool:
+        """Return whether a member answers over TCP only."""
+        detail = self._engine.detail(name, trio.current_time())
+        return detail is not None and detail.is_udp_blocked
+
     def details(self) -> list[MemberDetail]:
         """Return all that is known of everybody."""
         return self._engine.details(trio.current_time())

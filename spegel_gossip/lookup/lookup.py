@@ -87,6 +87,7 @@ class Lookup:
         server: PeerServer,
         has: Callable[[Digest], Awaitable[bool]],
         set_note: Callable[[str, bytes], None],
+        is_udp_blocked: Callable[[str], bool],
         may_advertise: Callable[[TagName], bool],
         rng: random.Random,
         reacher: Reacher | None = None,
@@ -101,6 +102,7 @@ class Lookup:
             server: where others send such things
             has: looks into the content store itself, past every inventory
             set_note: has gossip's pings to a member carry a note
+            is_udp_blocked: whether gossip reaches a member over TCP only
             may_advertise: whether the operator's filters let a tag be known
             rng: chance; seed it to repeat a run
             reacher: has images looked through, where it matters what reaches a blob
@@ -119,7 +121,7 @@ class Lookup:
             rng=rng,
             spread_interval=config.spread_interval,
         )
-        self._transport = Transport(record.addresses, datagrams, client)
+        self._transport = Transport(record.addresses, datagrams, client, is_udp_blocked=is_udp_blocked)
         self._choice = HolderChoice(zone=record.zone, rng=rng)
         self._driver = Driver(
             self._directory,

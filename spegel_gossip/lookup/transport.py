@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -38,7 +39,23 @@ DATAGRAMS_LOST_INTERVAL: Final = 60.0
 class Transport:
     """Knows where members are, and by which way they are reached."""
 
-    def __init__(self, own: tuple[Address, ...], datagrams: Datagrams, client: PeerClient) -> None:
+    def __init__(
+        self,
+        own: tuple[Address, ...],
+        datagrams: Datagrams,
+        client: PeerClient,
+        *,
+        is_udp_blocked: Callable[[str], bool],
+    ) -> None:
+        """Begin knowing nobody.
+
+        Args:
+            own: this node's addresses, by whose families others are reached
+            datagrams: the UDP socket
+            client: for requests
+            is_udp_blocked: whether membership has found that a member answers over TCP only
+        """
+        self._is_udp_blocked = is_udp_blocked
         self._has_v6 = any(":" in address.host for address in own)
         self._has_v4 = any(":" not in address.host for address in own)
         self._datagrams = datagrams
@@ -79,7 +96,7 @@ class Transport:
         if peer is None:
             return
         is_long = len(message.body) > self._datagrams.max_body
-        if message.by_stream or is_long or self._deaf_until.get(message.to, 0.0) > now:
+        if message.by_stream or is_long or self._is_deaf(message.to, now):
             self.streams.append(message)
         else:
             self.reply(message.body, to=self._address(peer), target=message.to)
@@ -107,6 +124,11 @@ class Transport:
         is_taken = answer.status == 200
         metrics.BATCHES.labels("answered" if is_taken else "refused").inc()
         return answer.body if is_taken else None
+
+    def _is_deaf(self, name: str, now: float) -> bool:
+        # What was seen here is forgotten after a while, for nothing else would try UDP again; membership's
+        # word stands until its own pings get through.
+        return self._deaf_until.get(name, 0.0) > now or self._is_udp_blocked(name)
 
     def _address(self, peer: Peer) -> Address:
         heard_at = self._heard_at.get(peer.name)

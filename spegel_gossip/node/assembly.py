@@ -123,6 +123,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         server=peer_server,
         has=partial(_has, store),
         set_note=lambda member, note: gossip.set_note(member, note),
+        is_udp_blocked=lambda member: gossip.is_udp_blocked(member),
         may_advertise=config.content_filter.allows_tag,
         rng=rng,
         reacher=Reacher(reach, partial(read_manifest, store)) if needs_reach else None,

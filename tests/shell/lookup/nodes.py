@@ -61,6 +61,8 @@ class Node:
     stored: dict[Digest, None] = field(default_factory=dict)
     hidden_tags: dict[TagName, None] = field(default_factory=dict)
     notes: dict[str, bytes] = field(default_factory=dict)
+    udp_blocked: dict[str, None] = field(default_factory=dict)
+    """Members that membership reaches over TCP only."""
 
     @property
     def name(self) -> str:
@@ -112,6 +114,7 @@ class Nodes:
         stored: dict[Digest, None] = {}
         hidden: dict[TagName, None] = {}
         notes: dict[str, bytes] = {}
+        blocked: dict[str, None] = {}
 
         async def has(digest: Digest) -> bool:
             await trio.lowlevel.checkpoint()
@@ -124,6 +127,7 @@ class Nodes:
             server=server,
             has=has,
             set_note=notes.__setitem__,
+            is_udp_blocked=blocked.__contains__,
             may_advertise=lambda tag: tag not in hidden,
             rng=random.Random(name),
             reacher=reacher,
@@ -132,7 +136,7 @@ class Nodes:
             ),
         )
         scope = trio.CancelScope()
-        node = Node(record, lookup, datagrams, server, scope, stored, hidden, notes)
+        node = Node(record, lookup, datagrams, server, scope, stored, hidden, notes, blocked)
         await self._nursery.start(self._run, node)
         return node
 

@@ -174,6 +174,19 @@ async def test_with_udp_blocked_everything_still_works_over_tcp(nodes: Nodes) ->
         assert names(await until(finding(asker, BLOB))) == ["a"]
 
 
+async def test_whom_membership_reaches_over_tcp_only_is_told_and_asked_over_tcp_at_once(nodes: Nodes) -> None:
+    everybody = await nodes.three()
+    await until_told(*everybody)
+    a, b, c = everybody
+    sent = {node.name: node.datagrams.sent for node in everybody}
+    for node in everybody:
+        node.udp_blocked.update(dict.fromkeys(other.name for other in everybody))
+    await add(a, BLOB)
+    for asker in (b, c):
+        assert names(await until(finding(asker, BLOB))) == ["a"]
+    assert sent == {node.name: node.datagrams.sent for node in everybody}
+
+
 async def test_with_no_owner_to_be_reached_nobody_is_not_what_is_said(nodes: Nodes) -> None:
     everybody = [await nodes.make(f"node-{number}") for number in range(5)]
     for at, node in enumerate(everybody):
