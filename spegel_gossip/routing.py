@@ -55,13 +55,16 @@ class AllHoldersFailedError(RoutingError):
 
 
 class Purpose(Enum):
-    """What the asker is going to do, which decides whom to ask."""
+    """What the asker is going to do, which decides how long an answer is good.
+
+    A GET that may end in a fetch lease asks through `FetchRouter`: there the first live owner decides.
+    """
 
     READ = "read"
-    """Learn who has it (HEAD, tags, batches): any owner will do."""
+    """Learn who has it (HEAD, tags, batches): an answer serves all who ask within a second."""
 
     FETCH = "fetch"
-    """Get the bytes (GET), which may end in a fetch lease: the first live owner decides."""
+    """Get the bytes (GET): an answer serves one, as whoever asks again got nothing from those it named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Final
 
 import trio
@@ -20,17 +19,14 @@ from spegel_gossip.content import (
     TagRemoved,
 )
 from spegel_gossip.directory.engine import Directory
-from spegel_gossip.directory.inquiry import Verdict, reading_order
-from spegel_gossip.directory.keys import PackedKey, pack_key
-from spegel_gossip.directory.messages import AskedFor, KeyAnswer, PurgeItem
+from spegel_gossip.directory.keys import pack_key
+from spegel_gossip.directory.messages import KeyAnswer, PurgeItem
 from spegel_gossip.lookup import metrics
-from spegel_gossip.lookup.ahead import batches
-from spegel_gossip.lookup.asking import Verdicts
-from spegel_gossip.lookup.cache import AnswerCache
 from spegel_gossip.lookup.choice import HolderChoice
 from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.driver import Driver
 from spegel_gossip.lookup.fetches import Fetches
+from spegel_gossip.lookup.finding import Finder
 from spegel_gossip.lookup.reaching import Reacher
 from spegel_gossip.lookup.snapshots import DirectoryCounts, KeyView, PurgeView, RingShare
 from spegel_gossip.lookup.survey import digest_of, survey
@@ -43,7 +39,6 @@ from spegel_gossip.routing import (
     Holders,
     Key,
     NoHolderError,
-    OwnersUnreachableError,
     Peer,
     Purpose,
     TagHolders,
@@ -68,11 +63,7 @@ from spegel_gossip.wire.datagrams import Datagrams
 from spegel_gossip.wire.kinds import DatagramKind
 from spegel_gossip.wire.server import PeerServer
 
-MAX_STRANGERS_ASKED: Final = 16
-"""Members asked for what they have themselves, when no owner of a key answers."""
-
 _DEFAULT_CONFIG: Final = LookupConfig()
-_PURPOSES = {Purpose.READ: AskedFor.READ, Purpose.FETCH: AskedFor.FETCH}
 
 
 class Lookup:
@@ -109,7 +100,6 @@ class Lookup:
             config: what the operator decides
         """
         self._config = config
-        self._rng = rng
         self._reacher = reacher
         self._me = record
         self._may_advertise = may_advertise
@@ -134,7 +124,7 @@ class Lookup:
             ),
         )
         self._asker = self._driver.asker
-        self._cache = AnswerCache()
+        self._finder = Finder(self._directory, self._driver, rng=rng)
         self._tagging = Tagging(self._directory, config, wake_driver=self._driver.wake)
         self._unreached: dict[Digest, int] = {}
         if reacher is not None:
@@ -151,7 +141,7 @@ class Lookup:
             NoHolderError: the owners said nobody, or nobody that this node can reach.
             OwnersUnreachableError: nobody could be asked.
         """
-        answer = await self._find(digest, purpose, "digest")
+        answer = await self._finder.find(digest, purpose, "digest")
         peers = self._choice.order(self._peers_of(answer), trio.current_time())
         if not peers:
             raise NoHolderError(digest)
@@ -168,7 +158,7 @@ class Lookup:
             NoHolderError: nobody has a whole image of that tag.
             OwnersUnreachableError: nobody could be asked.
         """
-        answer = await self._find(name, Purpose.READ, "tag")
+        answer = await self._finder.find(name, Purpose.READ, "tag")
         peers = self._choice.order(self._peers_of(answer), trio.current_time())
         digest = digest_of(answer.digest)
         if digest is None or (not peers and not self._directory.has_advertised(pack_key(digest))):
@@ -177,15 +167,7 @@ class Lookup:
 
     def lookup_ahead(self, digests: Sequence[Digest]) -> None:
         """Look the children of a manifest up in batches, in the background."""
-        now = trio.current_time()
-        keys = [pack_key(digest) for digest in digests]
-        wanted = [
-            key
-            for key in dict.fromkeys(keys)
-            if self._cache.get(key, now) is None and not self._directory.has_advertised(key)
-        ]
-        for batch in batches(self._directory, wanted):
-            self._driver.do_later(partial(self._look_ahead, batch))
+        self._finder.find_ahead(digests)
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Remember what this node's mirror just told its containerd about a tag."""
@@ -199,7 +181,7 @@ class Lookup:
         """Tell the owners that a holder answered 404 for what its record promised."""
         metrics.MISSES.labels("reported").inc()
         key = pack_key(digest)
-        self._cache.drop(key)
+        self._finder.forget(key)
         self._choice.missed(holder)
         self._directory.report_miss(key, holder, trio.current_time())
         self._driver.wake()
@@ -308,55 +290,6 @@ class Lookup:
 
     # -- helpers ------------------------------------------------------------------------------
 
-    async def _look_ahead(self, keys: tuple[PackedKey, ...]) -> None:
-        order = reading_order(sorted(self._directory.live_owners(keys[0])), self._me.name)
-        self._remember(await self._asker.inquire(keys, order, AskedFor.READ))
-
-    async def _find(self, key: Key, purpose: Purpose, kind: str) -> KeyAnswer:
-        packed = pack_key(key)
-        started_at = trio.current_time()
-        cached = self._cache.get(packed, started_at)
-        if purpose is Purpose.FETCH:
-            # A kept answer serves one GET: a second within the second means that its holders failed.
-            self._cache.drop(packed)
-        if cached is not None:
-            metrics.LOOKUPS.labels(kind, "cached").inc()
-            return cached
-        owners = self._directory.live_owners(packed)
-        order = owners if purpose is Purpose.FETCH else reading_order(owners, self._me.name)
-        verdicts = await self._asker.inquire((packed,), order, _PURPOSES[purpose])
-        if purpose is Purpose.READ:
-            self._remember(verdicts)
-        answer, verdict = verdicts[packed]
-        if verdict is Verdict.UNREACHABLE:
-            anybody = await self._asker.ask_any(packed, self._strangers(packed))
-            if anybody is not None:
-                answer, verdict = anybody, Verdict.FOUND
-        metrics.LOOKUPS.labels(kind, verdict.value).inc()
-        metrics.LOOKUP_SECONDS.labels(verdict.value).observe(trio.current_time() - started_at)
-        match verdict:
-            case Verdict.FOUND:
-                return answer
-            case Verdict.NOBODY:
-                raise NoHolderError(key)
-            case Verdict.UNREACHABLE:
-                raise OwnersUnreachableError(key)
-
-    def _strangers(self, key: PackedKey) -> list[str]:
-        """Return some live members who are no owners: who has the key itself says so.
-
-        Three owners that die at once leave nobody who knows, until membership finds out.
-        """
-        known = {self._me.name, *self._directory.owners(key)}
-        others = sorted(name for name in self._directory.members if name not in known)
-        return self._rng.sample(others, min(MAX_STRANGERS_ASKED, len(others)))
-
-    def _remember(self, verdicts: Verdicts) -> None:
-        now = trio.current_time()
-        for key, (answer, verdict) in verdicts.items():
-            if verdict is Verdict.FOUND:
-                self._cache.put(key, answer, now)
-
     def _peers_of(self, answer: KeyAnswer) -> list[Peer]:
         names = (self._directory.name_of(hashed) for hashed in answer.holders)
         peers = (self._transport.peer(name) for name in names if name is not None)
@@ -373,7 +306,7 @@ class Lookup:
         self._directory.member_alive(record.name, record.boot, record.zone, now)
 
     def _purged(self, item: PurgeItem) -> None:
-        self._cache.drop(item.key)
+        self._finder.forget(item.key)
         self._tagging.purged(item)
 
     def _blob_added(self, digest: Digest, size: int, now: float) -> None:
