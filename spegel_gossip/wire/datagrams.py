@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
+from prometheus_client import Counter
 
 from spegel_gossip.errors import ConfigError, DecodeError
 from spegel_gossip.swim.address import Address
@@ -33,6 +34,24 @@ _SEND_FAILURES = {
     errno.EACCES: "forbidden",
     errno.EMSGSIZE: "too_large",
 }
+
+
+_Counters = tuple[Counter, Counter]
+
+
+def _counters(direction: str) -> dict[int, _Counters]:
+    # Looked up once and not for each datagram, which costs more than to count it.
+    return {
+        kind.value: (
+            metrics.DATAGRAMS.labels(kind.name.lower(), direction),
+            metrics.DATAGRAM_BYTES.labels(kind.name.lower(), direction),
+        )
+        for kind in DatagramKind
+    }
+
+
+_SENT = _counters("sent")
+_RECEIVED = _counters("received")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +111,7 @@ class Datagrams:
             metrics.UNSENT.labels(_why_unsent(exc)).inc()
             self._log_unsent(to=str(to), target=target, reason=str(exc))
             return
-        metrics.DATAGRAMS.labels(kind.name.lower(), "sent").inc()
-        metrics.DATAGRAM_BYTES.labels(kind.name.lower(), "sent").inc(len(data))
+        _count(_SENT[kind], data)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Receive until cancelled."""
@@ -130,9 +148,7 @@ class Datagrams:
         except ConfigError as exc:  # a source port of 0, which only a forger sends
             self._drop("source", exc, host, port)
             return
-        kind = DatagramKind(opened.kind).name.lower()
-        metrics.DATAGRAMS.labels(kind, "received").inc()
-        metrics.DATAGRAM_BYTES.labels(kind, "received").inc(len(data))
+        _count(_RECEIVED[opened.kind], data)
 
     def _handler(self, kind: int) -> DatagramHandler:
         try:
@@ -150,3 +166,9 @@ def _why_unsent(exc: OSError) -> str:
     if isinstance(exc, socket.gaierror):
         return "unreachable"
     return _SEND_FAILURES.get(exc.errno or 0, "other")
+
+
+def _count(counters: _Counters, data: bytes) -> None:
+    datagrams, octets = counters
+    datagrams.inc()
+    octets.inc(len(data))
