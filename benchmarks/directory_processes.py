@@ -16,6 +16,7 @@ from lab.node import PROGRAM
 from lab.process import Process, wait_until
 
 START_TIMEOUT = 120.0
+COMMITS = 20
 
 
 class LayoutNode:
@@ -74,7 +75,7 @@ def measure_processes(bench: Bench, size: int) -> None:
             node.start(key_file, [nodes[0].peers] if node is not nodes[0] else [], stack)
         for node in nodes:
             wait_until(lambda node=node: node.alive() == size, what=f"{size} members", timeout=START_TIMEOUT)  # type: ignore[misc]
-        count = 60 if bench.is_short else 200
+        count = 60 if bench.is_short else 400
         digests = [nodes[0].put(manifest(number, bench.seed)) for number in range(count)]
         wait_until(
             lambda: "node-0" in nodes[1].holders(digests[-1]), what="the last manifest", timeout=START_TIMEOUT
@@ -89,6 +90,7 @@ def measure_processes(bench: Bench, size: int) -> None:
             bench.figure(f"{size} processes: {name}, p99 ms", quantile(seconds, 0.99) * 1e3)
             bench.at_most(f"{size} processes: {name}, p50 ms", median(seconds) * 1e3, 4.0)
         bench.at_most(f"{size} processes: nobody has it, p99 ms", quantile(nobody, 0.99) * 1e3, 15.0)
+        measure_commits(bench, nodes)
         measure_death(bench, nodes, digests[0])
 
 
@@ -114,6 +116,21 @@ def ask_each(nodes: list[LayoutNode], digests: list[str], status: int) -> list[f
         if answer.status != status:
             raise RuntimeError(f"{digest} answered {answer.status}, not {status}")
     return seconds
+
+
+def measure_commits(bench: Bench, nodes: list[LayoutNode]) -> None:
+    """From a file's rename in one node's layout until every node's lookup names that node; asked in turn."""
+    taken = []
+    for number in range(COMMITS):
+        holder = nodes[number % len(nodes)]
+        digest = holder.put(manifest(1_000_000 + number, bench.seed))
+        started_at = time.perf_counter()
+        waiting = [node for node in nodes if node is not holder]
+        while waiting:
+            waiting = [node for node in waiting if holder.name not in node.holders(digest)]
+        taken.append(time.perf_counter() - started_at)
+    bench.figure(f"{len(nodes)} processes: commit to found by every node, p50 ms", median(taken) * 1e3)
+    bench.figure(f"{len(nodes)} processes: commit to found by every node, most ms", max(taken) * 1e3)
 
 
 def measure_death(bench: Bench, nodes: list[LayoutNode], digest: str) -> None:
