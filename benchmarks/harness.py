@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -45,6 +46,7 @@ class Bench:
     figures: dict[str, Figure] = field(default_factory=dict)
     bars: list[Bar] = field(default_factory=list)
     only: str = ""
+    keeps: bool = False
     _started_at: float = field(default_factory=time.monotonic)
 
     def progress(self, text: str) -> None:
@@ -71,14 +73,17 @@ class Bench:
     def finish(self) -> int:
         """Print the table, write the JSON of a full run, and return the exit status."""
         print(self._table())
-        if not self.only:
+        if not self.only or self.keeps:
             RESULTS.mkdir(exist_ok=True)
             path = RESULTS / f"{self.name}{'-short' if self.is_short else ''}.json"
-            path.write_text(json.dumps(self._document(), indent=2) + "\n")
+            document = self._document()
+            if self.keeps and path.exists():
+                _add_parts_of(document, json.loads(path.read_text()))
+            path.write_text(json.dumps(document, indent=2) + "\n")
             self.progress(f"written to {path.relative_to(ROOT)}")
         return 1 if self.is_strict and not all(bar.ok for bar in self.bars) else 0
 
-    def _document(self) -> dict[str, object]:
+    def _document(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "commit": _commit(),
@@ -106,10 +111,24 @@ def run(name: str, description: str, measure: Callable[[Bench], None]) -> None:
     parser.add_argument("--short", action="store_true", help="a look in a minute; not for comparing")
     parser.add_argument("--strict", action="store_true", help="exit 1 where a bar is not reached")
     parser.add_argument("--only", default="", metavar="PARTS", help="parts by commas; writes no result")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="with --only: add the parts to the result, if it is of this commit",
+    )
     given = parser.parse_args()
-    bench = Bench(name, given.seed, given.short, given.strict, only=given.only)
+    bench = Bench(name, given.seed, given.short, given.strict, only=given.only, keeps=given.keep)
     measure(bench)
     sys.exit(bench.finish())
+
+
+def _add_parts_of(document: dict[str, Any], earlier: dict[str, Any]) -> None:
+    """Take over the parts that an earlier run of the same code measured."""
+    if any(earlier[key] != document[key] for key in ("commit", "machine", "seed", "short")):
+        return
+    again = {bar["name"] for bar in document["bars"]}
+    document["figures"] = earlier["figures"] | document["figures"]
+    document["bars"] = [bar for bar in earlier["bars"] if bar["name"] not in again] + document["bars"]
 
 
 def median(values: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.events import MemberDied, MemberJoined, MemberLeft, MembershipEvent, MemberSuspected
@@ -149,28 +150,50 @@ def healing(watched: Watched, *, minutes: float) -> tuple[float, int]:
     return took, sum(map(len, watched.buried.values()))
 
 
+@dataclass
+class Falsehood:
+    """What a configuration got wrong, and what it sent meanwhile."""
+
+    deaths: int = 0
+    """Deaths of well members, each counted by each observer."""
+
+    deaths_at_well: int = 0
+    """Of those, what well observers counted."""
+
+    datagrams: int = 0
+    datagram_bytes: int = 0
+
+
 def false_deaths(
-    config: SwimConfig, *, n: int, sick: int, sick_time: float, well_time: float, seconds: float, seed: int
-) -> tuple[int, int]:
+    config: SwimConfig, total: Falsehood, *, n: int, sick: int, sick_time: float, well_time: float,
+    seconds: float, seed: int,
+) -> None:  # fmt: skip
     """Lifeguard's interval experiment: members that stall and go on, all at the same moments.
 
     Their next send blocks, and then nothing is read, but timers run on: they judge before they hear.
 
-    Returns:
-        Deaths of well members, by all observers and by well ones.
+    Args:
+        config: the engine's
+        total: what is seen is added to it
+        n: members
+        sick: how many of them stall
+        sick_time: seconds for which they do
+        well_time: seconds between two stalls
+        seconds: for how long, in whole rounds
+        seed: of all chance
     """
     watched = Watched(n, seed=seed, config=config)
     watched.joined()
     watched.forget()
     cluster = watched.cluster
     stalled = [f"n{number}" for number in watched.rng.sample(range(n), sick)]
-    deaths_seen = [0, 0]
+    before = sent_so_far(watched)
 
     def count() -> None:
         for member, observers in watched.buried.items():
             if member not in stalled:
-                deaths_seen[0] += len(observers)
-                deaths_seen[1] += sum(1 for observer in observers if observer not in stalled)
+                total.deaths += len(observers)
+                total.deaths_at_well += sum(1 for observer in observers if observer not in stalled)
         watched.forget()
 
     ends_at = cluster.now + seconds
@@ -182,4 +205,12 @@ def false_deaths(
             cluster.unstall(name)
         cluster.run_for(well_time)
         count()
-    return deaths_seen[0], deaths_seen[1]
+    after = sent_so_far(watched)
+    total.datagrams += after[0] - before[0]
+    total.datagram_bytes += after[1] - before[1]
+
+
+def sent_so_far(watched: Watched) -> tuple[int, int]:
+    """Datagrams of the whole cluster, and the bytes of their bodies."""
+    traffic = watched.cluster.network.traffic.values()
+    return sum(one.datagrams for one in traffic), sum(one.datagram_bytes for one in traffic)
