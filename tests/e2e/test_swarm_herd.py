@@ -37,10 +37,6 @@ def finish(lab: Lab, pulls: dict[Node, Process]) -> None:
 def start_on_slow_links(lab: Lab, image: Artifact, *, repository: str) -> str:
     lab.start_nodes()
     lab.nodes[0].wait_settled()
-    # containerd 2 makes its content directory with its first pull, and before that no ingest is to be seen
-    # in it: each node's very first manifest is its own affair.
-    first = lab.registry.push(images.image(899), "herd/first")
-    finish(lab, {node: begin(lab, node, first) for node in lab.nodes})
     reference = lab.registry.push(image, repository)
     lab.registry.namespace.limit_bandwidth(REGISTRY_MEGABITS)
     for node in lab.nodes:

@@ -137,8 +137,9 @@ class Follower:
         turn.cancel()
 
     def _handle_news(self, news: News) -> None:
-        if self._disk.root is None and not self._inventory.blobs:
-            # containerd 2 makes its content directory as the first blob arrives.
+        root = self._disk.root
+        if not self._inventory.blobs and (root is None or not root.is_readable()):
+            # The first blob of all: now its list shows where containerd's content directory is to be seen.
             self._agenda.reconcile(after=0.0)
         if not isinstance(news, ImageNews):
             self._agenda.check(news.digest)

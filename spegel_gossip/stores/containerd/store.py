@@ -108,7 +108,7 @@ class ContainerdStore:
     async def run(self, emit: Emit) -> None:
         """Follow containerd until cancelled, through every loss of its socket."""
         configured = ContentRoot(self._config.root / CONTENT_PLUGIN)
-        if configured.is_readable():
+        if configured.is_readable() or configured.is_to_come():
             self._disk.follow(configured)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._inventory.run_emitter, emit)
@@ -176,7 +176,8 @@ class ContainerdStore:
             size = root.blob_size(digest)
         except OSError as exc:
             raise ContentStoreUnavailableError(f"{root.path} cannot be read: {exc}") from exc
-        if size is None and not root.path.is_dir():
+        is_unmade = not self._inventory.blobs and root.is_to_come()
+        if size is None and not (is_unmade or root.path.is_dir()):
             raise ContentStoreUnavailableError(f"{root.path} is gone: mount the content root again")
         return size
 

@@ -76,17 +76,19 @@ def choose_root(exported: str | None, configured: Path, listed: Iterable[Digest]
 
     containerd's own word comes first, but it is a path of *its* mount namespace: in a
     pod something else may lie there, so the blobs it lists must be found beneath it.
+    Where it lists none, the directory may not be made yet.
     """
     paths = (
         [configured / CONTENT_PLUGIN] if exported is None else [Path(exported), configured / CONTENT_PLUGIN]
     )
     sample = [digest for digest, _ in zip(listed, range(ROOT_SAMPLE), strict=False)]
-    for root in map(ContentRoot, paths):
+    roots = [ContentRoot(path) for path in paths]
+    for root in roots:
         if root.is_readable() and (
             not sample or any(root.blob_size(digest) is not None for digest in sample)
         ):
             return root
-    return None
+    return next((root for root in roots if not sample and root.is_to_come()), None)
 
 
 class Examiner:

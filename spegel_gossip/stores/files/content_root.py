@@ -42,6 +42,13 @@ class ContentRoot:
             not self.blobs.exists() or os.access(self.blobs, os.R_OK | os.X_OK)
         )
 
+    def is_to_come(self) -> bool:
+        """Return whether it is not there, and would be seen as soon as it is.
+
+        containerd 2 makes its content directory with its first ingest.
+        """
+        return not self.path.exists() and os.access(self.path.parent, os.R_OK | os.X_OK)
+
     def blob_path(self, digest: Digest) -> str:
         """Return the file of a committed blob, whether it exists or not."""
         return f"{self._blobs}/{digest.algorithm}/{digest.hex}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,7 @@ class DiskWatch:
             log.debug("no inotify instance to be had", reason=str(exc))
             return
         try:
+            await _until_made(inotify, root.path)
             await _Watches(inotify, root, self._ingests, self._news).follow()
         except OSError as exc:
             # The root is not there, or there are no more watches to be had.
@@ -116,6 +118,22 @@ class DiskWatch:
                 self._news.on_arrival(digest)
             self._news.on_removal(sorted(self._seen - present))
         self._seen = present
+
+
+async def _until_made(inotify: Inotify, path: Path) -> None:
+    """Return when a directory is there, or when nobody would see it come.
+
+    Raises:
+        OSError: the directory that it is to be made in is not there either.
+    """
+    if os.access(path, os.F_OK):
+        return
+    watch = inotify.watch(path.parent, Mask.CREATE | Mask.MOVED_TO | Mask.MOVE_SELF)
+    while not os.access(path, os.F_OK):
+        await inotify.wait()
+        if any(event.mask & (Mask.IGNORED | Mask.MOVE_SELF) for event in inotify.read()):
+            break
+    inotify.forget(watch)
 
 
 class _Watches:

@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import trio
 
 from shell.stores.conformance import Witness
 from shell.stores.fake_containerd import FakeContainerd
-from spegel_gossip.content import PartialChanged, PartialRemoved, PartialStatus
+from spegel_gossip.content import ContentNotFoundError, PartialChanged, PartialRemoved, PartialStatus
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.stores.containerd import agenda
 from spegel_gossip.stores.containerd.store import ContainerdStore
@@ -174,3 +175,20 @@ async def test_a_kernel_without_inotify_to_spare_is_done_without(
     await shelf.until_status(None)
     news = [event for event in shelf.witness.events if isinstance(event, PartialChanged | PartialRemoved)]
     assert news == [PartialChanged(DIGEST, PartialStatus(5, 20)), PartialRemoved(DIGEST)]
+
+
+async def test_the_first_ingest_of_all_is_seen_as_its_store_is_made(shelf: Shelf) -> None:
+    # containerd 2 makes its content directory with it.
+    shutil.rmtree(shelf.containerd.content)
+    await shelf.follow()
+    with pytest.raises(ContentNotFoundError):
+        await shelf.store.size(DIGEST)
+
+    (shelf.containerd.content / "ingest").mkdir(parents=True)
+    directory = shelf.ingest("one", f"k8s.io/1/manifest-{DIGEST}", total=20, data=b"")
+
+    partial = await shelf.store.open_partial(DIGEST)
+    assert partial.total == 20
+    await partial.aclose()
+    (directory / "data").write_bytes(DATA[:5])
+    await shelf.until_status(PartialStatus(5, 20))
