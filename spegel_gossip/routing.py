@@ -66,6 +66,9 @@ class Purpose(Enum):
     FETCH = "fetch"
     """Get the bytes (GET): an answer serves one, as whoever asks again got nothing from those it named."""
 
+    SEARCH = "search"
+    """Get the bytes although those whom one owner named are of no use: every owner is asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:

@@ -141,6 +141,8 @@ class Lookup:
             NoHolderError: the owners said nobody, or nobody that this node can reach.
             OwnersUnreachableError: nobody could be asked.
         """
+        if purpose is Purpose.SEARCH:
+            return await self._search(digest)
         answer = await self._finder.find(digest, purpose, "digest")
         peers = self._choice.order(self._peers_of(answer), trio.current_time())
         if not peers:
@@ -289,6 +291,14 @@ class Lookup:
             await self._driver.run(task_status=task_status)
 
     # -- helpers ------------------------------------------------------------------------------
+
+    async def _search(self, digest: Digest) -> Holders:
+        view = await self.survey(digest)
+        names = (holder.name for holder in view.holders if holder.is_complete)
+        found = [peer for peer in map(self._transport.peer, names) if peer is not None]
+        if not found:
+            raise NoHolderError(digest)
+        return Holders(digest, tuple(self._choice.order(found, trio.current_time())), view.size)
 
     def _peers_of(self, answer: KeyAnswer) -> list[Peer]:
         names = (self._directory.name_of(hashed) for hashed in answer.holders)

@@ -34,6 +34,7 @@ class Opener:
             InvalidRangeError: the blob is shorter than the range's start.
         """
         self.hedges.asked()
+        self.sources.reached(wanted.start)
         while True:
             won = await _Race(self, wanted).run(await self.sources.next())
             if won is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 import trio
@@ -58,6 +59,10 @@ class Sources:
         self._waiting: OrderedDict[str, Peer] = OrderedDict()
         self._tried: set[str] = set()
         self._banned: set[str] = set()
+        self._may_know_others = False
+        """Whether the owner should be asked again, since a holder that it named is banned."""
+
+        self._has_searched = False
         self._attempts: list[str] = []
 
     @property
@@ -86,6 +91,11 @@ class Sources:
         name = min(self._waiting, key=loads.__getitem__)
         self._tried.add(name)
         return self._waiting.pop(name)
+
+    def reached(self, offset: int) -> None:
+        """Take in how far the request is; who names sources must know, lest it name one that is behind."""
+        if self._spreading is not None:
+            self._spreading.reached(offset)
 
     def put_back(self, peer: Peer) -> None:
         """Take a holder that was not needed after all as not tried."""
@@ -126,13 +136,20 @@ class Sources:
     async def _look_up(self) -> None:
         family, now = self._family, trio.current_time()
         found = None if family is None or self._tried else family.known_holders(now)
-        if found is None:
-            try:
-                found = await self._find(now)
-            except RoutingError:
-                if not self._tried and not self._banned:
-                    raise
-                return
+        try:
+            self._take(await self._find(now) if found is None else found)
+            while self._may_know_others and not self._waiting:
+                self._take(await self._find(trio.current_time()))
+        except RoutingError:
+            if not self._tried and not self._banned:
+                raise
+        if self._banned and not (self._waiting or self._has_searched):
+            self._has_searched = True
+            with suppress(RoutingError):
+                self._take(await self._router.lookup(self._digest, Purpose.SEARCH))
+
+    def _take(self, found: Holders) -> None:
+        self._may_know_others = False
         self.size = self.size or found.size
         for peer in found.holders:
             if self._is_banned(self._digest, peer.name):
@@ -164,13 +181,15 @@ class Sources:
 
     def tail_request(self, peer: Peer, offset: int) -> TailRequest | None:
         """Return what to tell a source that is still receiving, None for any other."""
-        if self._spreading is not None:
-            self._spreading.reached(offset)
         found = self._growing.get(peer.name)
         return None if found is None else TailRequest(offset, found.stamp)
 
     def _ban(self, peer: Peer) -> None:
         if peer.name not in self._banned:
             self._banned.add(peer.name)
+            if self._spreading is not None:
+                # It names one source to each asker; told what is wrong with this one, it names another.
+                self._spreading.failed.append(peer.name)
+                self._may_know_others = True
             self._attempts.append(f"{peer.name}: banned, bytes it sent of this blob may have been wrong")
             metrics.SOURCE_SWITCHES.labels(Reason.BANNED.value).inc()

@@ -375,6 +375,17 @@ async def test_a_survey_shows_what_each_owner_says(nodes: Nodes) -> None:
     assert view.size == 9
 
 
+async def test_a_search_finds_what_any_owner_knows(nodes: Nodes) -> None:
+    a, b, c = await nodes.three()
+    for owner, holder in ((a, b), (b, a)):
+        await add(holder, BLOB)
+        await until_advertised(holder, (owner,), BLOB)
+
+    assert sorted(names(await c.lookup.lookup(BLOB, Purpose.SEARCH))) == ["a", "b"]
+    with pytest.raises(NoHolderError):
+        await c.lookup.lookup(Digest.of(b"nobody's"), Purpose.SEARCH)
+
+
 async def test_with_all_owners_dead_a_moment_ago_who_has_it_is_found_all_the_same(nodes: Nodes) -> None:
     everybody = [await nodes.make(f"node-{number}") for number in range(6)]
     for at, node in enumerate(everybody):

@@ -1,20 +1,38 @@
 from collections.abc import Sequence
 
 import pytest
+import trio
+import trio.testing
 
+from spegel_gossip.content import PartialStatus
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.routing import AllHoldersFailedError, NoHolderError, OwnersUnreachableError, Peer, Purpose
+from spegel_gossip.routing import (
+    AllHoldersFailedError,
+    FetchNeed,
+    Holders,
+    NoHolderError,
+    OwnersUnreachableError,
+    Peer,
+    Purpose,
+)
 from spegel_gossip.testing.holders import TableRouter
+from spegel_gossip.testing.memory_store import MemoryStore
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
 from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
+from spegel_gossip.transfer.spreading import Spreading, SpreadingLookup
 
 DIGEST = Digest.of(b"blob")
 A, B, C = (Peer(name, "", ()) for name in "abc")
 
 
 def make(
-    router: TableRouter, *, limit: int = 5, banned: Sequence[str] = (), family: Family | None = None
+    router: TableRouter,
+    *,
+    limit: int = 5,
+    banned: Sequence[str] = (),
+    family: Family | None = None,
+    spreading: SpreadingLookup | None = None,
 ) -> Sources:
     return Sources(
         router,
@@ -23,7 +41,22 @@ def make(
         limit=limit,
         is_banned=lambda _digest, name: name in banned,
         family=family,
+        spreading=spreading,
     )
+
+
+class Owner:
+    """Names one source to each asker: the first that did not fail it (`routing.FetchRouter`)."""
+
+    async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
+        await trio.lowlevel.checkpoint()
+        return Holders(digest, tuple(peer for peer in (A, B) if peer.name not in need.failed)[:1], 10)
+
+    def place_of(self, digest: Digest) -> tuple[int, int]:
+        return 0, 0
+
+    def byteless_leases(self, *, but: Digest) -> int:
+        return 0
 
 
 async def drain(sources: Sources) -> list[str]:
@@ -104,6 +137,24 @@ async def test_a_banned_holder_is_not_asked_and_the_answer_says_why() -> None:
 
     assert [attempt.split(":")[0] for attempt in caught.value.attempts] == ["a"]
     assert router.unreachable == []
+
+
+async def test_an_owner_that_names_a_banned_holder_is_asked_for_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    spreading = Spreading(Owner(), MemoryStore())
+    lookup = SpreadingLookup(TableRouter(), spreading, DIGEST, PartialStatus(0, 10), start=0)
+
+    assert (await make(TableRouter(), banned=["a"], spreading=lookup).next()).name == "b"
+
+
+async def test_where_all_that_one_owner_names_are_banned_every_owner_is_asked_once() -> None:
+    router = TableRouter()
+    router.name_holders([A], [A, B])
+    sources = make(router, banned=["a"])
+
+    assert await drain(sources) == ["b"]
+    assert [purpose for _, purpose in router.lookups].count(Purpose.SEARCH) == 1
 
 
 async def test_a_holder_that_was_not_needed_may_be_asked_again() -> None:
