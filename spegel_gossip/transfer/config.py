@@ -15,7 +15,8 @@ class TransferConfig:
     """Seconds for a holder's answer to begin, connecting included; after it the next one is asked."""
 
     stall_timeout: float = 2.0
-    """Seconds without a byte from a holder that has the whole blob; after it the next one goes on."""
+    """Seconds without a byte, or with hardly any, from a holder that has the whole blob; after it the next
+    one goes on."""
 
     answer_timeout: float = 20.0
     """Seconds for finding a source at all; after it containerd is told to ask upstream.
@@ -30,7 +31,8 @@ class TransferConfig:
     """Of the usual rate (the median of recent transfers): below it another source is looked for."""
 
     min_rate: int = 16 << 10
-    """Bytes a second below which a source counts as silent, whether or not there is another."""
+    """Bytes a second below which a source counts as silent: after the stall timeout where there is another,
+    after the slow timeout whether or not there is."""
 
     max_sources: int = 5
     """Holders tried for one request. containerd asks again, and upstream after that."""

@@ -52,14 +52,31 @@ class Verdict(Enum):
 
 
 class Pace:
-    """One source's pace, judged each time it has kept us waiting for a while."""
+    """One source's pace, judged each time it has kept us waiting for a while.
 
-    def __init__(self, config: TransferConfig, *, usual: float) -> None:
-        """Begin; `usual` is in bytes a second, 0 if not known."""
+    Against what is usual it has a long time to prove itself. A few bytes now and then are
+    no better than none: another source is looked for as soon as for a silent one, but what
+    drips is left for nothing only after the long time.
+    """
+
+    def __init__(self, config: TransferConfig, *, usual: float, is_replaceable: bool = True) -> None:
+        """Begin.
+
+        Args:
+            config: says how long and how slow
+            usual: bytes a second, 0 if not known
+            is_replaceable: whether another source may be any better
+        """
         self._config = config
         self._slow_rate = usual * config.slow_fraction
+        self._is_replaceable = is_replaceable
+        self._dripped = 0.0
         self._waited = 0.0
         self._moved = 0
+
+    def keep(self) -> None:
+        """Call it slow no more: there is nobody to compare it with."""
+        self._slow_rate, self._is_replaceable = 0.0, False
 
     def judge(self, *, waited: float, moved: int) -> Verdict:
         """Count what came in, and say what the pace is worth.
@@ -70,8 +87,10 @@ class Pace:
         """
         self._waited += waited
         self._moved += moved
+        self._dripped = self._dripped + waited if moved < waited * self._config.min_rate else 0.0
         if self._waited < self._config.slow_timeout:
-            return Verdict.FINE
+            is_dripping = self._is_replaceable and self._dripped >= self._config.stall_timeout
+            return Verdict.SLOW if is_dripping else Verdict.FINE
         rate = self._moved / self._waited
         self._waited, self._moved = 0.0, 0
         if rate < self._config.min_rate:

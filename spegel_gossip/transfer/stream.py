@@ -145,12 +145,13 @@ class PeerBlobStream:
         patience = self._opener.sources.stall_patience(peer)
         # One that is still receiving is as fast as what it receives from.
         usual = self._experience.rates.usual if patience is None else 0.0
+        pace = Pace(self._config, usual=usual, is_replaceable=patience is None)
         return PeerSegment(
             peer,
             opened,
             self._config.stall_timeout if patience is None else patience,
             trio.current_time(),
-            Pace(self._config, usual=usual),
+            pace,
             opened.start,
         )
 
@@ -160,9 +161,8 @@ class PeerBlobStream:
             self._segment = await self._open(replace(self._wanted, start=offset))
         except AllHoldersFailedError:
             self._source = self._sibling.holder = slow.source
-            # Never again called slow: there is nobody to compare it with.
-            pace = Pace(self._config, usual=0.0)
-            self._segment = replace(slow, start=offset, pace=pace, verdict=Verdict.FINE)
+            slow.pace.keep()
+            self._segment = replace(slow, start=offset, verdict=Verdict.FINE)
             return self._segment
         except BaseException:
             self._segment = slow

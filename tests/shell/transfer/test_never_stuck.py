@@ -120,6 +120,27 @@ async def test_a_source_that_drips_is_given_up_even_where_it_is_the_only_one(
     assert router.unreachable == ["dripping"]
 
 
+async def test_a_source_that_drips_is_left_for_another_as_soon_as_a_silent_one(
+    router: TableRouter,
+    client: PeerClient,
+    serve_store: ServeStore,
+    script_holder: ScriptHolder,
+    consume: Consume,
+    blob: Blob,
+) -> None:
+    patient = TransferConfig(stall_timeout=0.6, slow_timeout=60.0, min_rate=20_000)
+    fetcher = PeerBlobFetcher(router, client, patient)
+    dripping = script_holder("dripping", is_paced(1000, blob(SIZE)))
+    router.name_holders([dripping.peer], [dripping.peer, await serve_store("healthy", holding(blob(SIZE)))])
+
+    with trio.fail_after(patient.slow_timeout / 3):
+        delivery, received = await consume(await fetcher.open(Digest.of(blob(SIZE))))
+
+    assert delivery.is_complete
+    assert received == blob(SIZE)
+    assert router.unreachable == ["dripping"]
+
+
 async def test_where_the_first_byte_is_late_another_holder_is_asked_beside(
     fetcher: PeerBlobFetcher,
     router: TableRouter,

@@ -3,7 +3,7 @@ import pytest
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.pace import MIN_SAMPLE_BYTES, MIN_SAMPLES, Pace, Rates, Verdict
 
-CONFIG = TransferConfig(slow_timeout=10, slow_fraction=0.125, min_rate=1000)
+CONFIG = TransferConfig(slow_timeout=10, slow_fraction=0.125, min_rate=1000, stall_timeout=2)
 USUAL = 80_000.0
 
 
@@ -39,7 +39,7 @@ def test_a_small_blob_says_nothing_of_rates() -> None:
     ],
 )
 def test_a_pace_is_judged_against_what_is_usual_and_what_is_nothing(rate: int, verdict: Verdict) -> None:
-    pace = Pace(CONFIG, usual=USUAL)
+    pace = Pace(CONFIG, usual=USUAL, is_replaceable=False)
 
     assert [pace.judge(waited=2.5, moved=rate * 5 // 2) for _ in range(3)] == [Verdict.FINE] * 3
     assert pace.judge(waited=2.5, moved=10 * rate - 3 * (rate * 5 // 2)) is verdict
@@ -57,3 +57,29 @@ def test_where_nothing_is_usual_only_a_drip_is_too_slow() -> None:
 
     assert pace.judge(waited=10, moved=10_000) is Verdict.FINE
     assert pace.judge(waited=10, moved=9_999) is Verdict.DRIPPING
+
+
+def test_another_source_is_looked_for_as_soon_as_one_drips_for_as_long_as_one_may_be_silent() -> None:
+    pace = Pace(CONFIG, usual=USUAL)
+
+    assert pace.judge(waited=1, moved=100_000) is Verdict.FINE
+    assert pace.judge(waited=1, moved=999) is Verdict.FINE
+    assert pace.judge(waited=1, moved=999) is Verdict.SLOW
+
+
+def test_what_drips_in_between_drips_no_longer() -> None:
+    pace = Pace(CONFIG, usual=USUAL)
+
+    verdicts = [pace.judge(waited=1.5, moved=moved) for moved in (0, 100_000, 0, 100_000)]
+
+    assert verdicts == [Verdict.FINE] * 4
+
+
+def test_the_only_source_is_kept_until_it_has_dripped_for_long() -> None:
+    pace = Pace(CONFIG, usual=USUAL)
+    assert pace.judge(waited=2, moved=100) is Verdict.SLOW
+
+    pace.keep()
+
+    verdicts = [pace.judge(waited=2, moved=100) for _ in range(4)]
+    assert verdicts == [Verdict.FINE] * 3 + [Verdict.DRIPPING]
