@@ -97,6 +97,7 @@ def churn(
 ) -> Wrong:
     """Stop a member at a time, and start it again with all it had when the next one goes."""
     every = 6_000.0 / len(held)
+    names = list(held)
     wrong = Wrong()
     next_at, down = cluster.now, ""
     end = cluster.now + seconds
@@ -106,20 +107,20 @@ def churn(
                 cluster.start(down)
                 for one in held[down]:
                     cluster.put(down, one)
-            down = rng.choice(sorted(cluster.members))
+            down = rng.choice([name for name in names if name != down])
             cluster.stop(down)
             wrong.replaced += 1
             next_at += every
         cluster.run_for(LOOKUP_INTERVAL)
         for _ in range(LOOKUPS_AT_ONCE):
-            asker, one = rng.choice(sorted(cluster.members)), rng.choice(keys)
-            if one in cluster.members[asker].held:
+            asker, one = rng.choice(names), rng.choice(keys)
+            if asker == down or one in cluster.members[asker].held:
                 continue
             wrong.asked += 1
             wrong.missing += cluster.look_up(asker, one) is not Verdict.FOUND
             named = cluster.names_found(asker, one)
-            wrong.dead += bool(named - set(cluster.members))
-            wrong.useless += bool(named) and not named & set(cluster.members)
+            wrong.dead += bool(named - cluster.members.keys())
+            wrong.useless += bool(named) and not named & cluster.members.keys()
     return wrong
 
 
