@@ -8,6 +8,7 @@ from lab import images
 from lab.cluster import Lab
 from lab.process import wait_until
 
+CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 NODES = 5
 IMAGES = 6
 

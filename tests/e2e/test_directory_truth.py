@@ -13,6 +13,7 @@ from lab.node import Node
 from lab.process import wait_until
 from lab.registry import HOST
 
+CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 WITHDRAWN_TIMEOUT = 3.0
 """A second, with threefold slack."""
 
