@@ -9,6 +9,7 @@ from lab.cluster import Lab, missing_for_lab
 from lab.containerd import ContainerdMissingError, containerd_build
 
 VERSIONS = ("debian", "2.2.6")
+TESTED = ("debian", "2.1.4", "2.2.6")
 NODES = 3
 
 
@@ -19,7 +20,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = metafunc.config.getoption("--containerd").split(",")
     offered = getattr(metafunc.module, "CONTAINERD_VERSIONS", VERSIONS)
     chosen = [one for one in offered if wanted == ["all"] or one in wanted]
+    # Any other version, when it is named, wherever it is as new as the oldest that the file is about.
+    if len(offered) > 1:
+        oldest = min(map(_numbers, offered))
+        named = (one for one in wanted if one[:1].isdigit() and one not in TESTED)
+        chosen += [one for one in named if _numbers(one) >= oldest]
     metafunc.parametrize("containerd_version", chosen, scope="module")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return (0,) if version == "debian" else tuple(map(int, version.split(".")))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
