@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lab import images
 from lab.cluster import Lab
 from lab.images import Artifact
 from lab.node import Node
@@ -21,8 +20,6 @@ from lab.process import Process, wait_until
 PULL_TIMEOUT = 120.0
 SAMPLE_INTERVAL = 0.04
 """Seconds between two looks at what has arrived; eight nodes are looked at, on two cores."""
-
-FIRST_IMAGE_SEED = 899
 
 
 @dataclass(frozen=True)
@@ -221,19 +218,10 @@ class Herd:
             arrival.most, arrival.grown_at = here, now
 
 
-def prepare(lab: Lab, *arguments: str) -> None:
-    """Start all nodes and let each containerd pull something small.
-
-    containerd 2 makes its content directory with its first pull, and before that no ingest is to be seen
-    in it: each node's very first manifest is its own affair.
-    """
-    lab.start_nodes(*arguments)
+def start(lab: Lab) -> None:
+    """Start our processes on all nodes, and wait until no owner is young any more."""
+    lab.start_nodes()
     lab.nodes[0].wait_settled()
-    image = images.image(FIRST_IMAGE_SEED)
-    with Herd(lab, image, lab.registry.push(image, "herd/first")) as herd:
-        herd.begin(*lab.nodes)
-        herd.wait_ended()
-        assert herd.result().failed == [], lab.describe()
 
 
 def limit(lab: Lab, links: Links) -> None:
