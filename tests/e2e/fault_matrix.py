@@ -5,18 +5,15 @@ The tests assert the results and where the bytes came from; `benchmarks/faults.p
 
 import os
 import signal
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lab import images
 from lab.cluster import Lab
 from lab.node import PEER_PORT, Node
-from lab.process import Process, run, wait_until
+from lab.process import Process, wait_until
 
 LAYER_SIZE = 40 * images.MIB
 MEGABITS = 100.0
@@ -25,10 +22,8 @@ MEGABITS = 100.0
 MIDDLE = 8 * images.MIB
 PULL_TIMEOUT = 90.0
 SAMPLE_INTERVAL = 0.01
-TRICKLE_MEGABITS = 0.1
-FULL_DISK_MIB = 16
-CREDENTIALS = struct.Struct("3i")
-"""struct ucred, unix(7)."""
+TRICKLE_RATE = 1_000
+"""Bytes a second."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +50,9 @@ class Fault:
 
     needs_upstream: bool = False
     """Whether the rest can only come from there."""
+
+    is_from_the_start: bool = False
+    """Whether it is so before the pull begins; whoever holds the layer may then be the one concerned."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def _reset(scene: Scene) -> None:
 
 
 def _trickle(scene: Scene) -> None:
-    scene.source.namespace.limit_bandwidth(TRICKLE_MEGABITS)
+    scene.source.namespace.trickle(PEER_PORT, TRICKLE_RATE)
 
 
 def _stop_process(scene: Scene) -> None:
@@ -95,6 +93,14 @@ def _stop_process(scene: Scene) -> None:
 
 def _truncate(scene: Scene) -> None:
     os.truncate(scene.source.containerd.blob_path(scene.layer), 2 * MIDDLE)
+
+
+def _shorten(scene: Scene) -> None:
+    os.truncate(scene.source.containerd.blob_path(scene.layer), LAYER_SIZE - images.MIB)
+
+
+def _lengthen(scene: Scene) -> None:
+    os.truncate(scene.source.containerd.blob_path(scene.layer), LAYER_SIZE + images.MIB)
 
 
 def _collect(scene: Scene) -> None:
@@ -120,10 +126,15 @@ FAULTS: Sequence[Fault] = (
     Fault("source trickles", _trickle),
     Fault("source frozen", _stop_process),
     Fault("source ends early", _truncate),
+    Fault("a holder's copy too short", _shorten, is_from_the_start=True),
+    Fault("a holder's copy too long", _lengthen, is_from_the_start=True),
     Fault("source terminated", _terminate_source),
     Fault("blob collected while it is sent", _collect, holders=1),
     Fault("only source killed", _kill, holders=1, has_registry=True, needs_upstream=True),
     Fault("only source black-holed", _black_hole, holders=1, has_registry=True, needs_upstream=True),
+    Fault("only source resets", _reset, holders=1, has_registry=True, needs_upstream=True),
+    Fault("only source trickles", _trickle, holders=1, has_registry=True, needs_upstream=True),
+    Fault("only source ends early", _truncate, holders=1, has_registry=True, needs_upstream=True),
     Fault("own mirror killed", _kill_mirror, has_registry=True, needs_upstream=True),
     Fault("own mirror terminated", _terminate_mirror, has_registry=True),
 )
@@ -145,13 +156,16 @@ def play(lab: Lab, fault: Fault, *, seed: int, local: bool = False) -> Outcome:
     lab.registry.forget()
     puller.namespace.limit_bandwidth(MEGABITS)
     before = {node.name: node.namespace.bytes_sent() for node in holders}
+    if fault.is_from_the_start:
+        fault.inflict(Scene(lab, holders[0], puller, layer))
     pull = puller.containerd.begin_pull(reference, log=lab.directory / "pull.log", local=local)
     with Growth(puller) as growth:
         growth.wait_for(MIDDLE, pull)
         source = max(holders, key=lambda node: node.namespace.bytes_sent() - before[node.name])
         growth.begin()
         began = time.monotonic()
-        fault.inflict(Scene(lab, source, puller, layer))
+        if not fault.is_from_the_start:
+            fault.inflict(Scene(lab, source, puller, layer))
         succeeded = pull.wait(PULL_TIMEOUT) == 0
         seconds = time.monotonic() - began
     is_right = succeeded and puller.containerd.wrong_digests(image.digests) == []
@@ -209,33 +223,3 @@ class Growth:
                 now = time.monotonic()
                 self.longest_pause = max(self.longest_pause, now - self._grown_at)
                 self._most, self._grown_at = size, now
-
-
-class FullDisk:
-    """Lets a containerd write to a disk that is too small, for the length of a block.
-
-    Afterwards it is to start from nothing: what it believes to have is gone.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._path = node.containerd.content
-        # It sees mounts of its own: `ip netns exec` gives every program a mount namespace.
-        self._inside = ("nsenter", "--mount", "--target", str(pid_behind(node.containerd.socket)))
-
-    def __enter__(self) -> "FullDisk":
-        size = f"size={FULL_DISK_MIB}m"
-        self._path.mkdir(exist_ok=True)
-        run(*self._inside, "mount", "-t", "tmpfs", "-o", size, "spegel-gossip-test", str(self._path))
-        run(*self._inside, "mkdir", "-p", str(self._path / "ingest"), str(self._path / "blobs" / "sha256"))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        run(*self._inside, "umount", "--lazy", str(self._path))
-
-
-def pid_behind(path: Path) -> int:
-    """The process that listens on a Unix socket."""
-    with socket.socket(socket.AF_UNIX) as link:
-        link.connect(str(path))
-        credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    return int(CREDENTIALS.unpack(credentials)[0])

@@ -1,14 +1,11 @@
 """Whatever happens in the middle of a pull: it succeeds, and from a peer where a peer has the bytes."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from e2e.fault_matrix import FAULTS, LAYER_SIZE, MIDDLE, PULL_TIMEOUT, Fault, FullDisk, play
+from e2e.fault_matrix import FAULTS, LAYER_SIZE, MIDDLE, Fault, play
+from e2e.fault_recoveries import RECOVERIES
 from lab import images
 from lab.cluster import Lab
-from lab.containerd import Containerd
-from lab.process import CommandError
 
 CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 QUICK = {"source black-holed"}
@@ -39,31 +36,15 @@ def test_a_pull_outlives(fault: Fault, local: bool, lab: Lab) -> None:
         assert outcome.peer_bytes == 0 or outcome.peer_bytes >= LAYER_SIZE
 
 
-@pytest.fixture
-def on_another_disk(lab: Lab) -> Iterator[Containerd]:
-    """A containerd whose content will be on a disk of its own; it starts from nothing afterwards."""
-    containerd = lab.nodes[1].containerd
-    containerd.delete()
-    containerd.start()
-    yield containerd
-    containerd.delete()
-    containerd.start()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_full_disk_fails_the_pull_and_harms_nothing_else(lab: Lab, on_another_disk: Containerd) -> None:
-    a, b = lab.nodes[:2]
-    image = images.image(790, [LAYER_SIZE])
-    reference = lab.registry.push(image, "faults/full", "v1")
-    lab.start_nodes(nodes=[a, b])
-    a.containerd.pull(reference)
-    b.wait_holders(reference, "a")
-    lab.registry.stop()
-    with FullDisk(b):
-        with pytest.raises(CommandError, match="no space left"):
-            on_another_disk.pull(reference, timeout=PULL_TIMEOUT)
-        assert b.is_ready()
-        # What containerd cannot write, the mirror does not mind; it goes on for whoever asks.
-        status, body = b.mirror(f"/v2/faults/full/blobs/{image.blobs[0].digest}?ns=registry.lab")
-        assert (status, len(body)) == (200, image.blobs[0].size)
+@pytest.mark.parametrize("fault", RECOVERIES, ids=lambda name: name.replace(" ", "-"))
+@pytest.mark.parametrize("local", [False, pytest.param(True, marks=pytest.mark.two_ways)], ids=["", "local"])
+def test_the_pull_after_one_that_failed_comes_from_a_peer(fault: str, local: bool, lab: Lab) -> None:
+    seed = 850 + list(RECOVERIES).index(fault) * 2 + local
+
+    recovery = RECOVERIES[fault](lab, seed=seed, local=local)
+
+    assert recovery.first_error != ""
+    assert recovery.next.succeeded, recovery.next.log
+    assert recovery.next.upstream_bytes == 0

@@ -1,54 +1,22 @@
 """A holder whose disk lies: that pull fails, and the next one succeeds from elsewhere."""
 
 import subprocess
-from pathlib import Path
-
-import pytest
 
 from e2e.containerd_bench import ctr_argv
+from e2e.fault_recoveries import JUDGED_TIMEOUT, corrupt, error_of_pull, upstream_only, wait_judged
 from lab import images
 from lab.cluster import Lab
 from lab.node import Node
-from lab.process import CommandError, wait_until
-from lab.registry import HOST
+from lab.process import wait_until
 
 CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 LAYER_SIZE = 3 * images.MIB
-JUDGED_TIMEOUT = 45.0
-"""Five seconds at rest, a hash and an abort; the machine may be busy."""
-
-WRONG_BLOBS = "spegel_gossip_containerd_wrong_blobs_total"
-
-
-def corrupt(node: Node, digest: str) -> None:
-    """Change one byte of a blob on disk, behind containerd's back."""
-    with node.containerd.blob_path(digest).open("r+b") as file:
-        file.seek(LAYER_SIZE // 2)
-        byte = file.read(1)
-        file.seek(LAYER_SIZE // 2)
-        file.write(bytes([byte[0] ^ 1]))
 
 
 def pull_in_vain(node: Node, reference: str, layer: str) -> None:
-    with pytest.raises(CommandError):
-        node.containerd.pull(reference)
-    wait_until(
-        lambda: node.metrics().get(WRONG_BLOBS, 0) >= 1,
-        what=f"node {node.name} to find the blob wrong",
-        timeout=JUDGED_TIMEOUT,
-        logs=[node.log],
-    )
+    assert error_of_pull(node, reference)
+    wait_judged(node)
     assert layer not in node.containerd.digests()
-
-
-def upstream_only(lab: Lab) -> Path:
-    """A hosts directory by which containerd asks upstream alone."""
-    directory = lab.directory / "upstream-only"
-    (directory / HOST).mkdir(parents=True, exist_ok=True)
-    url = lab.registry.url
-    text = f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
-    (directory / HOST / "hosts.toml").write_text(text)
-    return directory
 
 
 def test_wrong_bytes_fail_one_pull_and_the_next_comes_from_another_holder(lab: Lab) -> None:
@@ -59,7 +27,7 @@ def test_wrong_bytes_fail_one_pull_and_the_next_comes_from_another_holder(lab: L
     lab.start_nodes()
     a.containerd.pull(reference)
     c.wait_holders(reference, "a")
-    corrupt(a, layer)
+    corrupt(a, layer, at=LAYER_SIZE // 2)
     pull_in_vain(c, reference, layer)
     b.containerd.pull(reference, hosts=upstream_only(lab))
     c.wait_holders(layer, "b")
@@ -78,7 +46,7 @@ def test_where_nobody_else_has_it_the_next_pull_goes_upstream(lab: Lab) -> None:
     lab.start_nodes(nodes=[a, c])
     a.containerd.pull(reference)
     c.wait_holders(reference, "a")
-    corrupt(a, layer)
+    corrupt(a, layer, at=LAYER_SIZE // 2)
     pull_in_vain(c, reference, layer)
     lab.registry.forget()
 

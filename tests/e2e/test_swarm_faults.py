@@ -107,5 +107,5 @@ def test_the_others_complete_when_whoever_fetches_is_gone(
     pulls[holder].kill()
     for node in others:
         assert node.containerd.wrong_digests(image.digests) == []
-    # At most three leases a digest; that two usually do is the benchmark's to show.
-    assert lab.registry.blob_bytes() <= 3 * LAYER + images.MIB
+    # Once for the one that is gone, whose containerd may well go on, and once for the rest.
+    assert lab.registry.blob_bytes() <= 2 * LAYER

@@ -143,8 +143,22 @@ class Namespace:
         for inside, device in ((self.name, "eth0"), (self._network.bridge_namespace, self._bridge_port)):
             run("tc", "-n", inside, "qdisc", "replace", "dev", device, *rate)
 
+    def trickle(self, port: int, bytes_a_second: int) -> None:
+        """Let what TCP sends from a port drip out; all else leaves as before."""
+        device = ("dev", "eth0")
+        from_port = f"match ip protocol 6 0xff match ip sport {port} 0xffff".split()
+        rate = ("rate", f"{bytes_a_second}bps", "burst", "2kb", "limit", "1mb")
+        for command in (
+            ("qdisc", "replace", *device, "root", "handle", "1:", "htb"),  # what has no class is let through
+            ("class", "add", *device, "parent", "1:", "classid", "1:1", "htb", "rate", "10gbit"),
+            # Splits what the kernel sends in one piece, and keeps what must wait: no packet is lost.
+            ("qdisc", "add", *device, "parent", "1:1", "tbf", *rate),
+            ("filter", "add", *device, "parent", "1:", "protocol", "ip", "u32", *from_port, "flowid", "1:1"),
+        ):
+            run("tc", "-n", self.name, *command)
+
     def lift_bandwidth_limit(self) -> None:
-        """Undo `limit_bandwidth`; nothing happens where there is no limit."""
+        """Undo `limit_bandwidth` and `trickle`; nothing happens where there is no limit."""
         for inside, device in ((self.name, "eth0"), (self._network.bridge_namespace, self._bridge_port)):
             if "tbf" in run("tc", "-n", inside, "qdisc", "show", "dev", device):
                 run("tc", "-n", inside, "qdisc", "del", "dev", device, "root")
