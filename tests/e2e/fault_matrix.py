@@ -171,7 +171,7 @@ def play(lab: Lab, fault: Fault, *, seed: int, local: bool = False) -> Outcome:
     is_right = succeeded and puller.containerd.wrong_digests(image.digests) == []
     log = pull.log.read_text(errors="replace")
     return Outcome(
-        is_right, log, peer_bytes(puller), lab.registry.blob_bytes(), growth.longest_pause, seconds
+        is_right, log, peer_bytes(puller), lab.registry.blob_bytes(image), growth.longest_pause, seconds
     )
 
 

@@ -74,7 +74,7 @@ def upstream_only(lab: Lab) -> Path:
     return directory
 
 
-def observed_pull(lab: Lab, node: Node, reference: str, *, local: bool) -> Outcome:
+def observed_pull(lab: Lab, node: Node, reference: str, image: images.Artifact, *, local: bool) -> Outcome:
     """Pull, and say where the bytes came from and how long it paused."""
     before, began = peer_bytes(node), time.monotonic()
     pull = node.containerd.begin_pull(reference, log=lab.directory / "pull.log", local=local)
@@ -86,7 +86,7 @@ def observed_pull(lab: Lab, node: Node, reference: str, *, local: bool) -> Outco
         status == 0,
         log,
         peer_bytes(node) - before,
-        lab.registry.blob_bytes(),
+        lab.registry.blob_bytes(image),
         growth.longest_pause,
         seconds,
     )
@@ -109,7 +109,7 @@ def lying_disk(lab: Lab, *, seed: int, local: bool) -> Recovery:
     lab.registry.stop()
     lab.registry.forget()
     c.namespace.limit_bandwidth(MEGABITS)
-    return Recovery(first_error, observed_pull(lab, c, reference, local=local))
+    return Recovery(first_error, observed_pull(lab, c, reference, image, local=local))
 
 
 def full_disk(lab: Lab, *, seed: int, local: bool) -> Recovery:
@@ -126,7 +126,7 @@ def full_disk(lab: Lab, *, seed: int, local: bool) -> Recovery:
         c.namespace.limit_bandwidth(MEGABITS)
         first_error = error_of_pull(c, reference, local=local)
         disk.grow()
-        recovery = Recovery(first_error, observed_pull(lab, c, reference, local=local))
+        recovery = Recovery(first_error, observed_pull(lab, c, reference, image, local=local))
         c.end()
     return recovery
 

@@ -137,9 +137,15 @@ class Registry:
         ours = {self.namespace.address}
         return [one for one in seen if one.client not in ours and client in {None, one.client}]
 
-    def blob_bytes(self) -> int:
-        """Blob bytes that it sent since the last `forget`."""
-        return sum(one.size for one in self.requests() if one.is_blob)
+    def blob_bytes(self, artifact: Artifact | None = None) -> int:
+        """Blob bytes that it sent since the last `forget`, of all or of one artifact.
+
+        A request is in its log once it has ended: what a pull got that was cut off long ago may come late.
+        """
+        counted = [one for one in self.requests() if one.is_blob]
+        if artifact is not None:
+            counted = [one for one in counted if one.path.rpartition("/")[2] in artifact.digests]
+        return sum(one.size for one in counted)
 
     def sending_to(self) -> dict[str, int]:
         """Unsent bytes by the address of whoever they are for: to whom it is sending at this moment."""
