@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
 from spegel_gossip.content import PartialBlob
-from spegel_gossip.splice.errors import ClientGoneError, SourceFailedError
-from spegel_gossip.splice.outlet import CLIENT_CLOSED_ERRNOS, Outlet
+from spegel_gossip.splice.errors import SourceFailedError
+from spegel_gossip.splice.from_file import FileSender
+from spegel_gossip.splice.outlet import Outlet
 
 POLL_INTERVAL: Final = 0.02
 """Seconds between two looks whether there is more: a step of 1 MiB takes 8 ms at 1 Gbit/s."""
@@ -20,11 +20,17 @@ GROWTH_TIMEOUT: Final = 20.0
 
 
 async def push_growing(
-    outlet: Outlet, growing: PartialBlob, offset: int, count: int, *, turn: Callable[[], int]
+    outlet: Outlet,
+    growing: PartialBlob,
+    offset: int,
+    count: int,
+    *,
+    turn: Callable[[], int],
+    disk: trio.CapacityLimiter,
 ) -> None:
     """Send bytes of a growing file as they come.
 
-    Pages that were written a moment ago are in memory, so this never waits for the disk.
+    What was written a moment ago is in memory; what an earlier pull left behind need not be.
 
     Raises:
         SourceFailedError: it was aborted, or has not grown for too long.
@@ -32,6 +38,7 @@ async def push_growing(
         ClientStalledError: the client took nothing for too long.
     """
     stop = offset + count
+    sender = FileSender(outlet, growing.fileno(), offset, disk=disk)
     give_up_at = trio.current_time() + GROWTH_TIMEOUT
     while offset < stop:
         status = growing.poll()
@@ -43,18 +50,5 @@ async def push_growing(
                 raise SourceFailedError(f"the ingest stands at {offset}")
             await trio.sleep(POLL_INTERVAL)
             continue
-        size = min(turn(), available)
-        await outlet.permit(size)
-        try:
-            sent = os.sendfile(outlet.fileno(), growing.fileno(), offset, size)
-        except BlockingIOError:
-            await outlet.wait_writable()
-            continue
-        except OSError as exc:
-            if exc.errno in CLIENT_CLOSED_ERRNOS:
-                raise ClientGoneError(f"the client closed: {exc}") from exc
-            raise SourceFailedError(f"the ingest cannot be read at {offset}: {exc}") from exc
-        offset += sent
-        outlet.took(sent)
+        offset += await sender.send(offset, available, turn=turn())
         give_up_at = trio.current_time() + GROWTH_TIMEOUT
-        await trio.lowlevel.checkpoint()

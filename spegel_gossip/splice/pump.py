@@ -8,7 +8,6 @@ transfers there are, whichever server they belong to.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -22,9 +21,9 @@ from spegel_gossip.splice.conduit import Conduit
 from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError, SourceFailedError
+from spegel_gossip.splice.from_file import FileSender
 from spegel_gossip.splice.growing import push_growing
-from spegel_gossip.splice.outlet import CLIENT_CLOSED_ERRNOS, Outlet
-from spegel_gossip.splice.residency import ResidentWindow
+from spegel_gossip.splice.outlet import Outlet
 from spegel_gossip.splice.throttle import Throttle
 
 READ_CHUNK = 256 << 10
@@ -126,7 +125,7 @@ class Pump:
         """Send `count` bytes from `offset` of a blob that is still arriving, as they arrive, and close it."""
         outlet = self._outlet(sock, throttle)
         try:
-            work = partial(push_growing, outlet, growing, offset, count, turn=self._turn)
+            work = partial(push_growing, outlet, growing, offset, count, turn=self._turn, disk=self._disk)
             return await self._deliver(outlet, work)
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
@@ -177,38 +176,14 @@ class Pump:
 
     async def _push_file(self, outlet: Outlet, fd: int, offset: int, count: int) -> None:
         stop = offset + count
-        window = ResidentWindow(fd, stop=stop)
+        sender = FileSender(outlet, fd, offset, disk=self._disk)
         release = CacheRelease(fd, start=offset, threshold=self._config.drop_cache_above)
-        permitted = offset
         while offset < stop:
-            size = min(self._turn(), stop - offset)
-            if offset + size > permitted:
-                await outlet.permit(offset + size - permitted)
-                permitted = offset + size
-            try:
-                if window.covers(offset, size):
-                    sent = os.sendfile(outlet.fileno(), fd, offset, size)
-                else:
-                    sent = await trio.to_thread.run_sync(
-                        os.sendfile, outlet.fileno(), fd, offset, size, limiter=self._disk
-                    )
-            except BlockingIOError:
-                await outlet.wait_writable()
-                continue
-            except OSError as exc:
-                if exc.errno in CLIENT_CLOSED_ERRNOS:
-                    raise ClientGoneError(f"the client closed: {exc}") from exc
-                raise SourceFailedError(f"the blob's file cannot be read at {offset}: {exc}") from exc
+            sent = await sender.send(offset, stop - offset, turn=self._turn())
             if sent == 0:
                 raise SourceFailedError(f"the blob's file ends at {offset}, {stop - offset} bytes early")
             offset += sent
-            outlet.took(sent)
             release.sent(offset)
-            if sent == size:
-                await trio.lowlevel.checkpoint()
-            else:
-                # A short turn means a full socket, and waiting for that is a checkpoint too.
-                await outlet.wait_writable()
         release.finish(offset)
 
     async def _push_reads(self, outlet: Outlet, reader: BlobReader, offset: int, count: int) -> None:

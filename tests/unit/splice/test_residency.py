@@ -1,12 +1,13 @@
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from spegel_gossip.splice.residency import PROBE_WINDOW, ResidentWindow
+from spegel_gossip.splice.residency import TRUST_INTERVAL, WINDOW, ResidentWindow
 
-SIZE = 3 * PROBE_WINDOW + 17
+SIZE = 3 * WINDOW + 17
 
 
 @pytest.fixture
@@ -23,45 +24,81 @@ def evict(fd: int) -> None:
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def can_tell(fd: int) -> bool:
-    try:
-        os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
 def test_a_file_just_read_is_resident(fd: int) -> None:
     os.pread(fd, SIZE, 0)
-    if not can_tell(fd):
-        pytest.skip("this file system has no RWF_NOWAIT")
 
-    assert ResidentWindow(fd, stop=SIZE).covers(0, SIZE)
+    assert ResidentWindow(fd).covers(0, SIZE, stop=SIZE, now=0.0)
 
 
 def test_an_evicted_file_is_not_resident(fd: int) -> None:
     evict(fd)
 
-    assert not ResidentWindow(fd, stop=SIZE).covers(0, 1)
+    assert not ResidentWindow(fd).covers(0, 1, stop=SIZE, now=0.0)
 
 
 def test_a_cold_stretch_behind_a_warm_one_is_seen(fd: int) -> None:
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # no readahead past what is read
     evict(fd)
-    os.pread(fd, PROBE_WINDOW, 0)
-    if not can_tell(fd):
-        pytest.skip("this file system has no RWF_NOWAIT")
-    window = ResidentWindow(fd, stop=SIZE)
+    os.pread(fd, WINDOW, 0)
+    window = ResidentWindow(fd)
 
-    assert window.covers(0, PROBE_WINDOW)
-    assert not window.covers(PROBE_WINDOW, PROBE_WINDOW)
+    assert window.covers(0, WINDOW, stop=SIZE, now=0.0)
+    assert not window.covers(WINDOW, WINDOW, stop=SIZE, now=0.0)
 
 
-def test_what_lies_beyond_the_end_of_a_truncated_file_costs_no_disk(fd: int) -> None:
+def test_one_cold_page_among_warm_ones_is_seen(fd: int) -> None:
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    evict(fd)
+    hole = 77 * mmap.PAGESIZE
+    os.pread(fd, hole, 0)
+    os.pread(fd, SIZE, hole + mmap.PAGESIZE)
+
+    assert not ResidentWindow(fd).covers(0, hole + 1, stop=SIZE, now=0.0)
+    assert ResidentWindow(fd).covers(hole + mmap.PAGESIZE, 1000, stop=SIZE, now=0.0)
+
+
+def test_asking_brings_nothing_in(fd: int) -> None:
+    evict(fd)
+    # Many transfers of one blob that is cold, each of which asks again and again.
+    for _ in range(50):
+        assert not ResidentWindow(fd).covers(WINDOW, WINDOW, stop=SIZE, now=0.0)
+
+
+def test_an_old_answer_counts_no_more(fd: int) -> None:
     os.pread(fd, SIZE, 0)
-    if not can_tell(fd):
-        pytest.skip("this file system has no RWF_NOWAIT")
+    window = ResidentWindow(fd)
+    assert window.covers(0, 1, stop=SIZE, now=0.0)
+    evict(fd)
 
-    assert ResidentWindow(fd, stop=2 * SIZE).covers(SIZE, SIZE)
+    assert window.covers(1, 1, stop=SIZE, now=TRUST_INTERVAL)
+    assert not window.covers(1, 1, stop=SIZE, now=TRUST_INTERVAL + 0.1)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4095, WINDOW - 1, SIZE - 1])
+def test_stretches_need_not_begin_or_end_with_a_page(offset: int, fd: int) -> None:
+    os.pread(fd, SIZE, 0)
+
+    assert ResidentWindow(fd).covers(offset, SIZE - offset, stop=SIZE, now=0.0)
+
+
+def test_what_lies_behind_the_end_of_a_truncated_file_is_left_to_a_thread(fd: int) -> None:
+    os.pread(fd, SIZE, 0)
+
+    assert not ResidentWindow(fd).covers(SIZE + mmap.PAGESIZE, 2 * SIZE, stop=3 * SIZE, now=0.0)
+
+
+def test_a_file_of_somebody_else_is_left_to_a_thread(fd: int) -> None:
+    os.pread(fd, SIZE, 0)
+    if os.geteuid() != 0:
+        pytest.skip("giving a file away takes root")
+    os.fchown(fd, 12_345, -1)
+
+    assert not ResidentWindow(fd).covers(0, 1, stop=SIZE, now=0.0)
+
+
+def test_what_is_no_file_is_left_to_a_thread() -> None:
+    reader, writer = os.pipe()
+
+    assert not ResidentWindow(reader).covers(0, 1, stop=SIZE, now=0.0)
+    os.close(reader)
+    os.close(writer)

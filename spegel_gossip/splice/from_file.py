@@ -1,0 +1,91 @@
+"""From a file to a socket, turn by turn: on the loop what is in memory, in a thread what is on the disk."""
+
+from __future__ import annotations
+
+import os
+
+import trio
+
+from spegel_gossip.splice.errors import ClientGoneError, SourceFailedError
+from spegel_gossip.splice.outlet import CLIENT_CLOSED_ERRNOS, Outlet
+from spegel_gossip.splice.residency import WINDOW, ResidentWindow
+
+
+class FileSender:
+    """One file on its way to one outlet."""
+
+    def __init__(self, outlet: Outlet, fd: int, offset: int, *, disk: trio.CapacityLimiter) -> None:
+        """Send nothing yet.
+
+        Args:
+            outlet: where to
+            fd: of a regular file
+            offset: where sending begins
+            disk: the threads that may wait for the disk
+        """
+        self._outlet = outlet
+        self._fd = fd
+        self._window = ResidentWindow(fd)
+        self._permitted_until = offset
+        self._disk = disk
+
+    async def send(self, offset: int, available: int, *, turn: int) -> int:
+        """Send some of the `available` bytes at `offset`, let others have the loop, return how many went.
+
+        Args:
+            offset: where the last turn ended
+            available: bytes that the file has from there, at least 1
+            turn: how many the loop may be held for
+
+        Returns:
+            0 if the file ends at `offset`.
+
+        Raises:
+            SourceFailedError: it cannot be read.
+            ClientGoneError: the client closed.
+            ClientStalledError: the client took nothing for too long.
+        """
+        while True:
+            is_cold = not self._window.covers(
+                offset, min(turn, available), stop=offset + available, now=trio.current_time()
+            )
+            # Who waits in a thread keeps nobody waiting, so it may as well get a window at once.
+            size = min(WINDOW if is_cold else turn, available)
+            await self._permit(offset + size)
+            try:
+                sent = await self._send_cold(offset, size) if is_cold else self._send(offset, size)
+            except BlockingIOError:
+                await self._outlet.wait_writable()
+                continue
+            except OSError as exc:
+                if exc.errno in CLIENT_CLOSED_ERRNOS:
+                    raise ClientGoneError(f"the client closed: {exc}") from exc
+                raise SourceFailedError(f"the blob's file cannot be read at {offset}: {exc}") from exc
+            self._outlet.took(sent)
+            if 0 < sent < size:
+                # A short turn means a full socket, and waiting for that is a checkpoint too.
+                await self._outlet.wait_writable()
+            else:
+                await trio.lowlevel.checkpoint()
+            return sent
+
+    async def _permit(self, until: int) -> None:
+        # What the socket did not take is not counted against the rate again.
+        if until > self._permitted_until:
+            await self._outlet.permit(until - self._permitted_until)
+            self._permitted_until = until
+
+    def _send(self, offset: int, size: int) -> int:
+        return os.sendfile(self._outlet.fileno(), self._fd, offset, size)
+
+    async def _send_cold(self, offset: int, size: int) -> int:
+        return await trio.to_thread.run_sync(
+            _send_cold, self._outlet.fileno(), self._fd, offset, size, limiter=self._disk
+        )
+
+
+def _send_cold(out: int, fd: int, offset: int, size: int) -> int:
+    # The whole stretch is asked for before its first page is waited for, and the next one with it:
+    # by the time the loop asks, that is in memory.
+    os.posix_fadvise(fd, offset, 2 * size, os.POSIX_FADV_WILLNEED)
+    return os.sendfile(out, fd, offset, size)
