@@ -69,10 +69,17 @@ class Connection:
     def get(self, path: str, *, method: str = "GET") -> Answer:
         """Ask and read the whole answer."""
         self.ask(path, method=method)
+        return self.answer(has_body=method != "HEAD")
+
+    def answer(self, *, has_body: bool = True) -> Answer:
+        """Read a whole answer."""
         status, headers, body = self.head()
-        length = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
+        length = int(headers.get("content-length", "0")) if has_body else 0
         while len(body) < length:
-            body += self.socket.recv(length - len(body))
+            more = self.socket.recv(length - len(body))
+            if not more:
+                raise ConnectionError(f"ended {length - len(body)} bytes early")
+            body += more
         return Answer(status, headers, body)
 
     def drain(self, path: str) -> int:
@@ -135,6 +142,63 @@ def drain_all(port: int, paths: Sequence[str], *, count: int = 0, host: str = "1
                 selector.unregister(connection.socket)
                 connection.socket.close()
     return done
+
+
+def hold_load(port: int, paths: Sequence[str], *, seconds: float, host: str = "127.0.0.1") -> int:
+    """Get all of these at once, each again when it is done, until the time is up; return the bytes moved."""
+    selector = selectors.DefaultSelector()
+    buffer = bytearray(READ_BYTES)
+    left: dict[Connection, int] = {}
+    connections = [Connection(host, port) for _ in paths]
+    for connection, path in zip(connections, paths, strict=True):
+        connection.ask(path)
+        selector.register(connection.socket, selectors.EVENT_READ, (connection, path))
+    moved, stop_at = 0, time.monotonic() + seconds
+    while time.monotonic() < stop_at:
+        for key, _ in selector.select(max(0.0, stop_at - time.monotonic())):
+            connection, path = key.data
+            if not left.get(connection):
+                status, headers, rest = connection.head()
+                if status != 200:
+                    raise ConnectionError(f"{path} answered {status}")
+                left[connection] = int(headers["content-length"]) - len(rest)
+                continue
+            count = connection.socket.recv_into(buffer, min(left[connection], READ_BYTES), socket.MSG_TRUNC)
+            if count == 0:
+                raise ConnectionError(f"{path} ended {left[connection]} bytes early")
+            moved += count
+            left[connection] -= count
+            if left[connection] == 0:
+                connection.ask(path)
+    for connection in connections:
+        connection.socket.close()
+    return moved
+
+
+def fetch_all(port: int, paths: Sequence[str], *, connections: int, host: str = "127.0.0.1") -> float:
+    """Get small blobs, the next one as soon as a connection is free; return the seconds it took."""
+    selector = selectors.DefaultSelector()
+    waiting = list(reversed(paths))
+    started_at = time.monotonic()
+    for _ in range(min(connections, len(waiting))):
+        connection = Connection(host, port)
+        connection.ask(waiting.pop())
+        selector.register(connection.socket, selectors.EVENT_READ, connection)
+    while selector.get_map():
+        ready = selector.select(TIMEOUT)
+        if not ready:
+            raise ConnectionError(f"no answer for {TIMEOUT:g} s")
+        for key, _ in ready:
+            connection = key.data
+            answer = connection.answer()
+            if answer.status != 200:
+                raise ConnectionError(f"answered {answer.status}")
+            if waiting:
+                connection.ask(waiting.pop())
+            else:
+                selector.unregister(connection.socket)
+                connection.socket.close()
+    return time.monotonic() - started_at
 
 
 def digest_of(host: str, port: int, path: str) -> str:

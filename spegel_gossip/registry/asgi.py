@@ -30,7 +30,7 @@ from spegel_gossip.registry.errors import MethodNotAllowedError, answer_bug, ans
 from spegel_gossip.registry.mirror import Mirror
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.errors import SourceFailedError
-from spegel_gossip.splice.extension import find_send_blob
+from spegel_gossip.splice.extension import find_cancel_when_gone, find_send_blob
 from spegel_gossip.splice.plain import read_blob
 from spegel_gossip.splice.pump import close_source
 
@@ -48,21 +48,29 @@ class DistributionApi:
 
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answer one request; stop looking for an answer when the client is gone."""
+        looking = trio.CancelScope()
+        cancel_when_gone = find_cancel_when_gone(scope)
+        if cancel_when_gone is not None:
+            cancel_when_gone(looking)
+            await self._serve(scope, send, looking)
+            return
         async with trio.open_nursery() as nursery:
-            looking = trio.CancelScope()
             nursery.start_soon(_cancel_when_gone, receive, looking)
-            begun_at = trio.current_time()
-            with looking:
-                kind, answer = await self._answer(scope)
-                method = scope["method"] if scope["method"] in METHODS else "other"
-                labels = (kind.value, answer.outcome.value)
-                metrics.REQUESTS.labels(kind.value, method, answer.outcome.value).inc()
-                metrics.FIRST_BYTE_SECONDS.labels(*labels).observe(trio.current_time() - begun_at)
-                log.debug("answered", method=method, path=scope["path"], status=answer.status)
-            # From here on it is the sender who finds out, and says how much went out.
-            if not looking.cancelled_caught:
-                await _send(answer, scope, send, is_gone=lambda: looking.cancel_called, kind=kind)
+            await self._serve(scope, send, looking)
             nursery.cancel_scope.cancel()
+
+    async def _serve(self, scope: HTTPScope, send: ASGISendCallable, looking: trio.CancelScope) -> None:
+        begun_at = trio.current_time()
+        with looking:
+            kind, answer = await self._answer(scope)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            labels = (kind.value, answer.outcome.value)
+            metrics.REQUESTS.labels(kind.value, method, answer.outcome.value).inc()
+            metrics.FIRST_BYTE_SECONDS.labels(*labels).observe(trio.current_time() - begun_at)
+            log.debug("answered", method=method, path=scope["path"], status=answer.status)
+        # From here on it is the sender who finds out, and says how much went out.
+        if not looking.cancelled_caught:
+            await _send(answer, scope, send, is_gone=lambda: looking.cancel_called, kind=kind)
 
     async def _answer(self, scope: HTTPScope) -> tuple[Kind, Answer]:
         """Return an answer to whatever was asked. This is where a bug becomes a logged 500."""

@@ -19,12 +19,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
+import trio
+
 from spegel_gossip.content import BlobReader
 from spegel_gossip.fetching import BlobStream
 from spegel_gossip.splice.delivery import Delivery
 
 EXTENSION = "spegel_gossip.send_blob"
 """The key in `scope["extensions"]`."""
+
+GONE_EXTENSION = "spegel_gossip.cancel_when_gone"
+"""The key of the other one."""
 
 
 class SendBlob(Protocol):
@@ -63,3 +68,22 @@ def is_available(scope: Mapping[str, Any]) -> bool:
 def find_send_blob(scope: Mapping[str, Any]) -> SendBlob | None:
     """Return the callable from an ASGI scope, or None where the server has none."""
     return cast("SendBlob | None", (scope.get("extensions") or {}).get(EXTENSION))
+
+
+class CancelWhenGone(Protocol):
+    """The second callable: ends a handler's work when its client has closed.
+
+    ASGI says so by `receive`, for which a handler needs a task of its own and a nursery
+    around it: a tenth of what a small answer costs.
+    """
+
+    def __call__(self, scope: trio.CancelScope) -> None:
+        """Have `scope` cancelled when the client goes; the last one given counts."""
+
+
+def find_cancel_when_gone(scope: Mapping[str, Any]) -> CancelWhenGone | None:
+    """Return the callable from an ASGI scope, or None where only `receive` tells.
+
+    It is there only if the request has no body: a body must be received, or it blocks the connection.
+    """
+    return cast("CancelWhenGone | None", (scope.get("extensions") or {}).get(GONE_EXTENSION))

@@ -11,6 +11,7 @@ bytes themselves never pass through this process.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -36,11 +37,14 @@ from spegel_gossip.fetching import BlobStream
 from spegel_gossip.splice.closing import close_with_fin, send_fin
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError
-from spegel_gossip.splice.extension import EXTENSION
+from spegel_gossip.splice.extension import EXTENSION, GONE_EXTENSION
+from spegel_gossip.splice.idle import IdleWatch
 from spegel_gossip.splice.outlet import Outlet
 from spegel_gossip.splice.pump import Pump, close_source
 
 BODILESS_STATUSES = frozenset({204, 304})
+BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+"""Of a request; without either it has no body."""
 
 ANSWER_PROGRESS_TIMEOUT = 20.0
 """Seconds without progress after which a client that does not read its answer is given up."""
@@ -81,6 +85,12 @@ class BlobTCPServer(TCPServer):
         self._pump = pump
         self._socket = stream.socket
         self._reading = trio.CancelScope()
+        self._watch = IdleWatch(config.keep_alive_timeout, context.terminated, self._initiate_server_close)
+        self.idle_task = cast("Any", self._watch)
+        self._cancelled_when_gone = trio.CancelScope()
+        self._is_gone = False
+        self._is_holding = False
+        self._held = b""
 
     async def _run_app(
         self,
@@ -93,7 +103,10 @@ class BlobTCPServer(TCPServer):
         connection = self._http1_connection()
         if scope["type"] == "http" and connection is not None:
             exchange = BlobExchange(self, connection, scope, send)
-            cast("dict[str, Any]", scope["extensions"])[EXTENSION] = exchange.send_blob
+            extensions = cast("dict[str, Any]", scope["extensions"])
+            extensions[EXTENSION] = exchange.send_blob
+            if not any(name in BODY_HEADERS for name, _ in scope["headers"]):
+                extensions[GONE_EXTENSION] = self._cancel_when_gone
             send = exchange.send
         await self._inner_app(scope, receive, send, sync_spawn, call_soon)
 
@@ -103,10 +116,27 @@ class BlobTCPServer(TCPServer):
             return protocol.connection
         return None
 
+    def _cancel_when_gone(self, scope: trio.CancelScope) -> None:
+        self._cancelled_when_gone = scope
+        if self._is_gone:
+            scope.cancel()
+
+    def _gone(self) -> None:
+        self._is_gone = True
+        self._cancelled_when_gone.cancel()
+
+    def hold_head(self) -> None:
+        """Keep what is sent next, the head of an answer, until there is something to send with it."""
+        self._is_holding = True
+
     async def send_body(
         self, connection: h11.Connection, source: BlobReader | BlobStream, offset: int, count: int
     ) -> Delivery:
         """Send a whole response body past h11; after a short one, FIN and nothing more."""
+        # A peer may take its time for the first byte; a file has it.
+        has_more = isinstance(source, BlobReader) and source.fileno() is not None
+        if not await self._send_raw(b"", flags=socket.MSG_MORE if has_more else 0):
+            await self._end()
         async with self.send_lock:
             connection.send_with_data_passthrough(h11.Data(data=cast(bytes, BodyLength(count))))
             try:
@@ -123,26 +153,31 @@ class BlobTCPServer(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Carry out what the protocol wants done with the connection."""
         if isinstance(event, RawData):
-            if not await self._send_raw(event.data):
+            if self._is_holding and event.data:
+                self._is_holding, self._held = False, event.data
+            elif not await self._send_raw(event.data):
                 await self._end()
         elif isinstance(event, Closed):
+            await self._send_raw(b"")
             await self._end()
         else:
             await super().protocol_send(event)
 
-    async def _send_raw(self, data: bytes) -> bool:
+    async def _send_raw(self, data: bytes, *, flags: int = 0) -> bool:
         outlet = Outlet(self._socket, progress_timeout=ANSWER_PROGRESS_TIMEOUT)
         async with self.send_lock:
+            data, self._held = self._held + data, b""
             # Shielded: half an answer, left by a cancelled handler, would spoil the connection.
             with trio.CancelScope(shield=True):
                 try:
-                    await outlet.write(data)
+                    await outlet.write(data, flags=flags)
                 except (ClientGoneError, ClientStalledError):
                     return False
         return True
 
     async def _end(self) -> None:
         # First the handler learns of it: the reader that is cancelled next may be this very task.
+        self._gone()
         await self.protocol.handle(Closed())
         send_fin(self._socket)
         self._reading.cancel()
@@ -150,8 +185,9 @@ class BlobTCPServer(TCPServer):
     async def _read_data(self) -> None:
         with self._reading:
             await super()._read_data()
+        self._gone()
         # Hypercorn would keep a connection that the client closed until its idle time is over.
-        await self.idle_task.stop()
+        self._watch.close()
 
     async def _initiate_server_close(self) -> None:
         await self._end()
@@ -180,6 +216,7 @@ class BlobExchange:
         if self._is_cut:
             return
         if message["type"] == "http.response.start":
+            self._server.hold_head()
             self._has_body = self._has_body and message["status"] not in BODILESS_STATUSES
             for name, value in message.get("headers", []):
                 if name.lower() == b"content-length":

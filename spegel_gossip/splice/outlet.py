@@ -83,8 +83,8 @@ class Outlet:
             return
         raise ClientStalledError(f"the client took nothing for {self._progress_timeout:g} s")
 
-    async def write(self, data: bytes | memoryview) -> None:
-        """Send bytes that are already in this process.
+    async def write(self, data: bytes | memoryview, *, flags: int = 0) -> None:
+        """Send bytes that are already in this process, with the flags of send(2).
 
         Raises:
             ClientGoneError: the client closed.
@@ -95,7 +95,7 @@ class Outlet:
             sent = 0
             with trio.move_on_after(self._progress_timeout):
                 try:
-                    sent = await self._sock.send(rest)
+                    sent = await self._sock.send(rest, flags)
                 except (trio.ClosedResourceError, OSError) as exc:
                     raise ClientGoneError(f"the client closed: {exc}") from exc
             if sent == 0:

@@ -14,8 +14,9 @@ from typing import Any, cast
 import h11
 from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 
 from spegel_gossip.splice.errors import ServerSeamError
 from spegel_gossip.splice.hypercorn import BodyLength
@@ -41,6 +42,10 @@ def check_seam(*, server: type = TCPServer, protocol: type = H11Protocol) -> Non
     _require(parameters == SERVER_PARAMETERS, f"TCPServer({', '.join(SERVER_PARAMETERS)})")
     nothing = cast(Any, None)
     context = WorkerContext(None)
+    _require(hasattr(context, "terminated"), "WorkerContext.terminated")
+    _require(hasattr(TaskGroup, "spawn"), "TaskGroup.spawn")
+    for name in ("restart", "stop"):
+        _require(inspect.iscoroutinefunction(getattr(TrioSingleTask, name, None)), f"TrioSingleTask.{name}")
     made = server(nothing, Config(), context, {}, nothing)
     for name in SERVER_ATTRIBUTES:
         _require(hasattr(made, name), f"TCPServer.{name}")

@@ -12,7 +12,7 @@ from quart_trio import QuartTrio
 from spegel_gossip.content import BlobReader
 from spegel_gossip.fetching import BlobStream
 from spegel_gossip.splice.delivery import Delivery, Ending
-from spegel_gossip.splice.extension import find_send_blob, is_available
+from spegel_gossip.splice.extension import find_cancel_when_gone, find_send_blob, is_available
 from spegel_gossip.splice.plain import read_blob
 from spegel_gossip.splice.pump import Pump
 from spegel_gossip.splice.serving import ServerConfig, serve
@@ -341,6 +341,70 @@ async def test_what_outlasts_the_drain_is_ended_by_fin(
         received = await client.raw()
 
     assert received.endswith(blob(SIZE)[:1000])
+
+
+async def test_an_answer_begun_and_left_is_ended_by_fin_after_its_head(serving: Serving) -> None:
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("no lifespan here")
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+
+    async with serving(app) as port, connected(port) as client:
+        await client.begin()
+        received = await client.raw()
+
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.endswith(b"\r\n\r\n")
+
+
+async def test_requests_sent_ahead_are_answered_in_order(
+    serving: Serving, blob: Blob, tmp_path: Path
+) -> None:
+    (tmp_path / "blob").write_bytes(blob(70_000))
+    app = BlobApp(lambda: FileReader(tmp_path / "blob"), 70_000)
+
+    async with serving(app) as port, connected(port) as client:
+        for path, more in (("/small", ""), ("/", ""), ("/small", ""), ("/", "Connection: close\r\n")):
+            await client.sock.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n{more}\r\n".encode())
+        received = await client.raw()
+
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in received.split(b"HTTP/1.1 200 \r\n")[1:]]
+    assert bodies == [b"small", blob(70_000), b"small", blob(70_000)]
+
+
+@pytest.mark.parametrize("has_body", [False, True])
+async def test_a_handler_without_a_nursery_is_told_that_its_client_left(
+    serving: Serving, has_body: bool
+) -> None:
+    found: list[bool] = []
+    waiting, cancelled = trio.Event(), trio.Event()
+
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("no lifespan here")
+        cancel_when_gone = find_cancel_when_gone(scope)
+        found.append(cancel_when_gone is not None)
+        with trio.CancelScope() as looking:
+            if cancel_when_gone is None:
+                return
+            cancel_when_gone(looking)
+            waiting.set()
+            await trio.sleep_forever()
+        cancelled.set()
+
+    async with serving(app) as port:
+        async with connected(port) as client:
+            body = b"Content-Length: 1\r\n\r\nx" if has_body else b"\r\n"
+            await client.sock.send(b"GET / HTTP/1.1\r\nHost: test\r\n" + body)
+            if has_body:  # which must be received, so there is a task to be told by anyway
+                await client.raw()
+            else:
+                await waiting.wait()
+        if not has_body:
+            with trio.fail_after(10):
+                await cancelled.wait()
+
+    assert found == [not has_body]
 
 
 async def test_a_quart_handler_sends_a_blob_from_its_body_iterator(serving: Serving, blob: Blob) -> None:
