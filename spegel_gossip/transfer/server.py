@@ -154,13 +154,14 @@ class TransferServer:
         if part is not None:
             headers["Content-Range"] = part.content_range(size)
         body = part or whole
-        sock = await exchange.start(status, headers=headers, content_length=body.length)
+        is_file = isinstance(source, BlobReader) and source.fileno() is not None
+        sock = await exchange.start(status, headers=headers, content_length=body.length, body_follows=is_file)
         if request.method == "HEAD":
             exchange.finish(sent=0)
             metrics.UPLOADS.labels("head").inc()
             return
         if isinstance(source, BlobReader):
-            kind = "read" if source.fileno() is None else "file"
+            kind = "file" if is_file else "read"
             delivery = await self._pump.send(sock, source, body.start, body.length, throttle=self._throttle)
         else:
             kind = "partial"

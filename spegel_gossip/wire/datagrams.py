@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import trio
 from prometheus_client import Counter
@@ -21,6 +22,9 @@ from spegel_gossip.wire.quiet import QuietLog
 
 BURST = 64
 """Datagrams taken from the socket in one turn; then others on the loop have theirs."""
+
+MAX_ADDRESSES = 4096
+"""Senders' addresses kept in their checked form; checking one takes as long as opening its datagram."""
 
 _SEND_FAILURES = {
     errno.EAGAIN: "buffer_full",
@@ -137,7 +141,7 @@ class Datagrams:
         try:
             opened = self._envelope.open_untrusted(data)
             handler = self._handler(opened.kind)
-            sender = Sender(opened.name, opened.boot, Address.make(host, port))
+            sender = Sender(opened.name, opened.boot, _address(host, port))
             handler(opened.body, sender)
         except EnvelopeError as exc:
             self._drop(exc.reason, exc, host, port)
@@ -159,6 +163,11 @@ class Datagrams:
     def _drop(self, reason: str, exc: Exception, host: str, port: int) -> None:
         metrics.DROPPED.labels(reason).inc()
         self._log_dropped(sender=f"{host} port {port}", reason=str(exc))
+
+
+@lru_cache(maxsize=MAX_ADDRESSES)
+def _address(host: str, port: int) -> Address:
+    return Address.make(host, port)
 
 
 def _why_unsent(exc: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -118,17 +119,24 @@ class PeerExchange:
         await self.answer(status, headers={**headers, "Connection": "close"})
 
     async def start(
-        self, status: int, *, headers: Mapping[str, str], content_length: int
+        self, status: int, *, headers: Mapping[str, str], content_length: int, body_follows: bool = False
     ) -> trio.socket.SocketType:
         """Send the response head and return the socket for the body.
 
         The caller writes the body to the socket itself (sendfile) and then calls
         `finish`. For HEAD it writes nothing.
+
+        Args:
+            status: the HTTP status
+            headers: without Content-Length
+            content_length: bytes of the body
+            body_follows: it is at hand, so that the head may wait for it: who reads wakes once, not twice
         """
         head = self._head(status, headers, content_length)
         self._expected = 0 if self._method == "HEAD" else content_length
         with trio.move_on_after(SEND_TIMEOUT):
-            await send_all(self._sock, head)
+            flags = socket.MSG_MORE if body_follows and self._expected else 0
+            await send_all(self._sock, head, flags=flags)
             return self._sock
         raise trio.BrokenResourceError("the peer did not take the response head")
 

@@ -24,11 +24,11 @@ GONE = frozenset(
 """What a socket answers when the other end is no longer there."""
 
 
-async def send_all(sock: trio.socket.SocketType, data: bytes) -> None:
-    """Send every byte."""
+async def send_all(sock: trio.socket.SocketType, data: bytes, *, flags: int = 0) -> None:
+    """Send every byte, with the flags of send(2)."""
     rest = memoryview(data)
     while rest:
-        rest = rest[await sock.send(rest) :]
+        rest = rest[await sock.send(rest, flags) :]
 
 
 async def close_gently(sock: trio.socket.SocketType) -> None:
