@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,13 +40,16 @@ def lateness(bench: Bench, stage: Stage) -> None:
 def cold_blobs(bench: Bench, stage: Stage, *, size: int) -> list[str]:
     """Eight blobs that node a holds and nobody has read since; returns their digests."""
     bench.progress(f"eight cold blobs of {size >> 20} MiB")
-    cold = []
-    for number in range(8):
-        source = stage.directory / "cold"
+
+    def make(number: int) -> tuple[str, Path]:
+        source = stage.directory / f"cold-{number}"
         digest = make_blob(source, size, bench.seed * 1000 + number)
         on_disk = stage.a.ingest(source, digest)
         source.unlink()
-        cold.append((digest, on_disk))
+        return digest, on_disk
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        cold = list(workers.map(make, range(8)))
     os.sync()
     for digest, on_disk in cold:
         stage.b.wait_holder(digest, "a")

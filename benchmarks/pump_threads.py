@@ -1,7 +1,7 @@
 """A pump of one or two threads with an epoll each: the rival of the loop in `benchmarks/pump.py`.
 
-No more of a pump than the comparison needs: no patience, no throttle, no other sources, all of which
-would only add to what it costs.
+No more of a pump than the comparison needs: no patience, no throttle, no other sources, no way to cancel,
+all of which would only add to what it costs.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ import itertools
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
 import trio
 
+from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.pipes import Pipe
+from spegel_gossip.splice.residency import Residency
 
-TURN_BUDGET = 4 << 20
+TURN_BUDGET = PumpConfig().turn_budget
+RESIDENCY = Residency()
 MAX_TURN, MIN_TURN = 1 << 20, 64 << 10
 FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
@@ -39,9 +43,13 @@ class FileJob(_Job):
     def __init__(self, out: int, fd: int, count: int, done: Callable[[], None]) -> None:
         super().__init__(count, done)
         self._out, self._fd, self._offset = out, fd, 0
+        self._residency = RESIDENCY.file(fd)
 
     def step(self, turn: int) -> int:
         """Send a turn."""
+        # All is in memory here; but a thread that other transfers wait for has to ask, as the loop has.
+        stop = self._offset + self.left
+        self._residency.covers(self._offset, min(turn, self.left), stop=stop, now=time.monotonic())
         try:
             sent = os.sendfile(self._out, self._fd, self._offset, min(turn, self.left))
         except BlockingIOError:

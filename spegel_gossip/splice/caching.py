@@ -8,6 +8,7 @@ same pages are about to be sent again.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 STEP = 16 << 20
@@ -17,10 +18,16 @@ STEP = 16 << 20
 class CacheRelease:
     """Drops what of one file was sent."""
 
-    def __init__(self, fd: int, *, start: int, threshold: int | None) -> None:
-        """Begin at `start`; files below `threshold` bytes, or all if that is None, stay cached."""
+    def __init__(
+        self, fd: int, *, start: int, threshold: int | None, on_dropped: Callable[[int, int], None]
+    ) -> None:
+        """Begin at `start`; files below `threshold` bytes, or all if that is None, stay cached.
+
+        `on_dropped` hears from where to where pages were given back.
+        """
         self._fd = fd
         self._dropped_until = start
+        self._on_dropped = on_dropped
         self._is_on = threshold is not None and os.fstat(fd).st_size >= threshold
 
     def sent(self, offset: int) -> None:
@@ -38,4 +45,5 @@ class CacheRelease:
             os.posix_fadvise(
                 self._fd, self._dropped_until, until - self._dropped_until, os.POSIX_FADV_DONTNEED
             )
+        self._on_dropped(self._dropped_until, until)
         self._dropped_until = until

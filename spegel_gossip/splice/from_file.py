@@ -8,24 +8,35 @@ import trio
 
 from spegel_gossip.splice.errors import ClientGoneError, SourceFailedError
 from spegel_gossip.splice.outlet import CLIENT_CLOSED_ERRNOS, Outlet
-from spegel_gossip.splice.residency import WINDOW, ResidentWindow
+from spegel_gossip.splice.residency import WINDOW, Residency
+
+
+class Disk:
+    """What all who send files share: the threads that may wait, and what is known to be in memory."""
+
+    def __init__(self, threads: int) -> None:
+        """Let so many threads wait for the disk at once."""
+        self.threads = trio.CapacityLimiter(threads)
+        self.residency = Residency()
 
 
 class FileSender:
     """One file on its way to one outlet."""
 
-    def __init__(self, outlet: Outlet, fd: int, offset: int, *, disk: trio.CapacityLimiter) -> None:
+    def __init__(self, outlet: Outlet, fd: int, offset: int, disk: Disk) -> None:
         """Send nothing yet.
 
         Args:
             outlet: where to
             fd: of a regular file
             offset: where sending begins
-            disk: the threads that may wait for the disk
+            disk: shared by all who send files
         """
         self._outlet = outlet
         self._fd = fd
-        self._window = ResidentWindow(fd)
+        self.residency = disk.residency.file(fd)
+        """What is known of the file's place in the page cache."""
+
         self._permitted_until = offset
         self._disk = disk
 
@@ -46,7 +57,7 @@ class FileSender:
             ClientStalledError: the client took nothing for too long.
         """
         while True:
-            is_cold = not self._window.covers(
+            is_cold = not self.residency.covers(
                 offset, min(turn, available), stop=offset + available, now=trio.current_time()
             )
             # Who waits in a thread keeps nobody waiting, so it may as well get a window at once.
@@ -80,7 +91,7 @@ class FileSender:
 
     async def _send_cold(self, offset: int, size: int) -> int:
         return await trio.to_thread.run_sync(
-            _send_cold, self._outlet.fileno(), self._fd, offset, size, limiter=self._disk
+            _send_cold, self._outlet.fileno(), self._fd, offset, size, limiter=self._disk.threads
         )
 
 

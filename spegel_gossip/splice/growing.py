@@ -9,7 +9,7 @@ import trio
 
 from spegel_gossip.content import PartialBlob
 from spegel_gossip.splice.errors import SourceFailedError
-from spegel_gossip.splice.from_file import FileSender
+from spegel_gossip.splice.from_file import Disk, FileSender
 from spegel_gossip.splice.outlet import Outlet
 
 POLL_INTERVAL: Final = 0.02
@@ -26,7 +26,7 @@ async def push_growing(
     count: int,
     *,
     turn: Callable[[], int],
-    disk: trio.CapacityLimiter,
+    disk: Disk,
 ) -> None:
     """Send bytes of a growing file as they come.
 
@@ -38,7 +38,7 @@ async def push_growing(
         ClientStalledError: the client took nothing for too long.
     """
     stop = offset + count
-    sender = FileSender(outlet, growing.fileno(), offset, disk=disk)
+    sender = FileSender(outlet, growing.fileno(), offset, disk)
     give_up_at = trio.current_time() + GROWTH_TIMEOUT
     while offset < stop:
         status = growing.poll()

@@ -21,7 +21,7 @@ from spegel_gossip.splice.conduit import Conduit
 from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError, SourceFailedError
-from spegel_gossip.splice.from_file import FileSender
+from spegel_gossip.splice.from_file import Disk, FileSender
 from spegel_gossip.splice.growing import push_growing
 from spegel_gossip.splice.outlet import Outlet
 from spegel_gossip.splice.throttle import Throttle
@@ -56,7 +56,7 @@ class Pump:
         self._active = 0
         self._idle = trio.Event()
         self._idle.set()
-        self._disk = trio.CapacityLimiter(self._config.disk_threads)
+        self._disk = Disk(self._config.disk_threads)
         self._conduit = make_conduit(self._turn)
 
     @property
@@ -176,8 +176,13 @@ class Pump:
 
     async def _push_file(self, outlet: Outlet, fd: int, offset: int, count: int) -> None:
         stop = offset + count
-        sender = FileSender(outlet, fd, offset, disk=self._disk)
-        release = CacheRelease(fd, start=offset, threshold=self._config.drop_cache_above)
+        sender = FileSender(outlet, fd, offset, self._disk)
+        release = CacheRelease(
+            fd,
+            start=offset,
+            threshold=self._config.drop_cache_above,
+            on_dropped=sender.residency.dropped,
+        )
         while offset < stop:
             sent = await sender.send(offset, stop - offset, turn=self._turn())
             if sent == 0:

@@ -12,7 +12,7 @@ from spegel_gossip.content import PartialStatus
 from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.delivery import Delivery
 from spegel_gossip.splice.pump import Pump
-from spegel_gossip.splice.residency import ResidentWindow
+from spegel_gossip.splice.residency import Residency
 from spegel_gossip.splice.throttle import Throttle
 from spegel_gossip.testing.blob_sources import FileReader
 
@@ -69,7 +69,7 @@ def evict(path: Path) -> None:
 def is_cached(path: Path, size: int) -> bool:
     fd = os.open(path, os.O_RDONLY)
     try:
-        return ResidentWindow(fd).covers(0, size, stop=size, now=0.0)
+        return Residency().file(fd).covers(0, size, stop=size, now=0.0)
     finally:
         os.close(fd)
 
@@ -87,7 +87,7 @@ async def test_who_wants_little_does_not_wait_for_who_wants_much(
 
     async def swallow(sock: Sock) -> None:
         nonlocal swallowed
-        while data := await sock.recv(MIB):
+        while data := await sock.recv(64 << 10):
             swallowed += len(data)
 
     async def send(sock: Sock, name: str, size: int) -> None:
