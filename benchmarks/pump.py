@@ -122,17 +122,16 @@ def drain(port: int, what: str, count: int, streams: int) -> None:
         sock = socket.create_connection((HOST, port))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 256 << 10)
         sock.sendall(f"{what} {count}".encode().ljust(LINE_BYTES))
-        selector.register(sock, selectors.EVENT_READ)
+        selector.register(sock, selectors.EVENT_READ, sock)
     total = 0
     while selector.get_map():
         for key, _ in selector.select(60):
-            sock = key.fileobj
-            assert isinstance(sock, socket.socket)  # noqa: S101 # what was registered
-            moved = sock.recv_into(buffer, READ_BYTES, socket.MSG_TRUNC)
+            receiver: socket.socket = key.data
+            moved = receiver.recv_into(buffer, READ_BYTES, socket.MSG_TRUNC)
             total += moved
             if moved == 0:
-                selector.unregister(sock)
-                sock.close()
+                selector.unregister(receiver)
+                receiver.close()
     if total != count * streams:
         raise RuntimeError(f"{total} bytes of {count * streams}")
 
