@@ -59,6 +59,12 @@ def decide_blob(view: KeyView, here: Standpoint) -> DecisionShape:
     """Return from where a pull reads a blob."""
     if here.holds:
         return {"source": "local", "members": [], "why": "held here"}
+    own = next((one for one in view.spreading.arrivals if one.name == here.name), None)
+    if own is not None and own.reads_from:
+        why = f"this node reads it from {own.reads_from} now"
+        return {"source": "peer", "members": [own.reads_from], "why": why}
+    if own is not None and own.lease_age is not None:
+        return left_to_upstream("this node has the lease and fetches it for all")
     if here.would_ask:
         return _from_holders(view, here)
     if not any(owner.has_answered for owner in view.owners):
@@ -85,10 +91,7 @@ def _from_holders(view: KeyView, here: Standpoint) -> DecisionShape:
 
 def _from_arrivals(view: KeyView, here: Standpoint) -> DecisionShape | None:
     """Return what a copy that arrives elsewhere makes of a pull; None where none does."""
-    arrivals = view.spreading.arrivals
-    if any(one.name == here.name and one.lease_age is not None for one in arrivals):
-        return left_to_upstream("this node has the lease and fetches it for all")
-    others = [one for one in arrivals if one.name != here.name]
+    others = [one for one in view.spreading.arrivals if one.name != here.name]
     growing = [one.name for one in others if one.offset]
     leased = [one for one in others if one.lease_age is not None]
     if not growing and not leased:

@@ -72,6 +72,13 @@ def test_with_the_lease_here_the_registry_is_asked() -> None:
     assert "this node has the lease" in decision["why"]
 
 
+def test_what_is_being_read_here_already_says_from_whom() -> None:
+    own = ArrivalView("here", "a", MIB, 9 * MIB, None, "g")
+    decision = decide_blob(view(spreading=spreading(arriving("f", 3 * MIB, lease_age=1.0), own)), HERE)
+    assert (decision["source"], decision["members"]) == ("peer", ["g"])
+    assert decision["why"] == "this node reads it from g now"
+
+
 def test_without_the_swarm_nobody_waits_for_a_growing_copy() -> None:
     here = Standpoint(name="here", has_swarm=False)
     decision = decide_blob(view(spreading=spreading(arriving("f", MIB, lease_age=1.0))), here)
