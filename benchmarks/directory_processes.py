@@ -119,18 +119,20 @@ def ask_each(nodes: list[LayoutNode], digests: list[str], status: int) -> list[f
 
 
 def measure_commits(bench: Bench, nodes: list[LayoutNode]) -> None:
-    """From a file's rename in one node's layout until every node's lookup names that node; asked in turn."""
+    """From a file's rename in one node's layout until a lookup of another names that node.
+
+    One other, asked again and again: to ask all of them takes longer than the news.
+    """
     taken = []
     for number in range(COMMITS):
-        holder = nodes[number % len(nodes)]
+        holder, other = nodes[number % len(nodes)], nodes[(number + 1) % len(nodes)]
         digest = holder.put(manifest(1_000_000 + number, bench.seed))
         started_at = time.perf_counter()
-        waiting = [node for node in nodes if node is not holder]
-        while waiting:
-            waiting = [node for node in waiting if holder.name not in node.holders(digest)]
+        while holder.name not in other.holders(digest):
+            pass
         taken.append(time.perf_counter() - started_at)
-    bench.figure(f"{len(nodes)} processes: commit to found by every node, p50 ms", median(taken) * 1e3)
-    bench.figure(f"{len(nodes)} processes: commit to found by every node, most ms", max(taken) * 1e3)
+    bench.figure(f"{len(nodes)} processes: commit to found by another node, p50 ms", median(taken) * 1e3)
+    bench.figure(f"{len(nodes)} processes: commit to found by another node, most ms", max(taken) * 1e3)
 
 
 def measure_death(bench: Bench, nodes: list[LayoutNode], digest: str) -> None:

@@ -57,7 +57,7 @@ class Driver:
         self._has = has
         self._set_note = set_note
         self._on_purged = on_purged
-        self.asker = Asker(directory, transport, self.wake_if_due)
+        self.asker = Asker(directory, transport, self.wake_for_streams)
         self.fetches = make_fetches(self.wake_if_due)
         self._later: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MAX_LATER)
         self._rechecks: deque[PackedKey] = deque()
@@ -91,6 +91,11 @@ class Driver:
         """Have something done in the background; where too much waits already, the oldest is not done."""
         self._later.append(work)
         self.wake()
+
+    def wake_for_streams(self) -> None:
+        """Wake `run` where requests wait to be sent."""
+        if self._transport.streams:
+            self.wake()
 
     def wake_if_due(self) -> None:
         """Wake `run` where something waits for it, or a deadline moved.

@@ -26,6 +26,14 @@ MAX_STRANGERS_ASKED: Final = 16
 _PURPOSES = {Purpose.READ: AskedFor.READ, Purpose.FETCH: AskedFor.FETCH}
 
 
+_LOOKUPS = {
+    (kind, verdict): metrics.LOOKUPS.labels(kind, verdict.value)
+    for kind in ("digest", "tag")
+    for verdict in Verdict
+}
+_LOOKUP_SECONDS = {verdict: metrics.LOOKUP_SECONDS.labels(verdict.value) for verdict in Verdict}
+
+
 class Finder:
     """Asks for keys, one at a time or many ahead."""
 
@@ -64,8 +72,8 @@ class Finder:
             anybody = await self._asker.ask_any(packed, self._strangers(packed))
             if anybody is not None:
                 answer, verdict = anybody, Verdict.FOUND
-        metrics.LOOKUPS.labels(kind, verdict.value).inc()
-        metrics.LOOKUP_SECONDS.labels(verdict.value).observe(trio.current_time() - started_at)
+        _LOOKUPS[kind, verdict].inc()
+        _LOOKUP_SECONDS[verdict].observe(trio.current_time() - started_at)
         match verdict:
             case Verdict.FOUND:
                 return answer
