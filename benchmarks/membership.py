@@ -6,9 +6,11 @@ real nodes cost is in `membership_processes.py`.
 
 from __future__ import annotations
 
+import gc
 import time
 
 from benchmarks.harness import Bench, median, quantile, run
+from benchmarks.large_table import Learner, whole_table
 from benchmarks.simulated import (
     BUDDY,
     LHA_PROBE,
@@ -27,10 +29,14 @@ from benchmarks.simulated import (
 DEATHS_N = 128
 GRID_N = 128
 GRID_SECONDS = 120.0
+EXCHANGE_N = 5000
+EXCHANGES = 20
 
 
 def measure(bench: Bench) -> None:
     """Run the parts that are wanted."""
+    if bench.wants("exchange"):
+        measure_exchange(bench)
     with without_collector():
         if bench.wants("join"):
             measure_joins(bench)
@@ -40,6 +46,32 @@ def measure(bench: Bench) -> None:
             measure_healing(bench)
         if bench.wants("lifeguard"):
             measure_lifeguard(bench)
+
+
+def measure_exchange(bench: Bench) -> None:
+    """How long a push-pull with five thousand members holds the loop, the garbage collector included."""
+    body = whole_table(EXCHANGE_N)
+    gc.collect()
+    gc.freeze()  # as a node does once it has started
+    learned, equal, collected = [], [], []
+    for _ in range(EXCHANGES):
+        learner = Learner()
+        learner.answer(body)
+        learned.append(learner.worst())
+        learner.answer(learner.hash_table())
+        equal.append(learner.worst())
+        learner.collect()
+        collected.append(learner.worst())
+        del learner
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+    for name, worst in (("learning", learned), ("equal", equal), ("full_collection", collected)):
+        bench.figure(f"exchange_{EXCHANGE_N}_{name}_longest_turn_ms_median", 1000 * median(worst))
+        bench.figure(f"exchange_{EXCHANGE_N}_{name}_longest_turn_ms_worst", 1000 * max(worst))
+    gc.unfreeze()
+    together = 1000 * (max(*learned, *equal) + max(collected))
+    bench.at_most("push-pull at n = 5,000, longest turn and a full collection, ms", together, 5.0)
 
 
 def measure_joins(bench: Bench) -> None:

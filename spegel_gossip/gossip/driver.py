@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.gossip.announcer import Announcer
+from spegel_gossip.gossip.long_lived import LongLived
 from spegel_gossip.gossip.memory import MemberMemory
 from spegel_gossip.gossip.metrics import GossipCollector, GossipStatus
 from spegel_gossip.gossip.seeking import FindSeeds, Remembering, run_seeking
@@ -110,6 +111,7 @@ class Gossip:
         self._on_event = on_event
         self._clock = clock
         self._announcer = Announcer()
+        self._long_lived = LongLived()
         self._nursery: trio.Nursery | None = None
         self._is_settling = False
         self._sleeps_until = inf
@@ -256,7 +258,10 @@ class Gossip:
                 self._memory.remember_boot(boot)
             case ClockDiffers(member, seconds):
                 self._client.set_clock_offset(member.name, seconds)
-            case MemberJoined() | MemberDied() | MemberLeft():
+            case MemberJoined():
+                self._remembering.changed()
+                self._long_lived.grown_to(self._engine.n)
+            case MemberDied() | MemberLeft():
                 self._remembering.changed()
             case _:
                 pass
