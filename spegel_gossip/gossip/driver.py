@@ -56,6 +56,10 @@ PUSH_PULL_TIMEOUT = 10.0
 MAX_STREAMS = 32
 """Push-pulls and TCP pings under way; the engine asks for far fewer."""
 
+MAX_ANSWERS = 16
+"""Push-pulls of others that are answered at a time; the rest wait in line. At 5,000 members an answer
+may have half a megabyte, and when thousands start at once, thousands ask the same seed."""
+
 LEAVE_TIMEOUT = 1.0
 """Seconds to tell the others that we go; whoever misses it hears it from the rest."""
 
@@ -117,6 +121,7 @@ class Gossip:
         self._sleeps_until = inf
         self._wake = trio.Event()
         self._left = trio.Event()
+        self._answering = trio.CapacityLimiter(MAX_ANSWERS)
         self._remembering = Remembering(memory, self._addresses_of_others, rng)
         self._streams = 0
         datagrams.handle(DatagramKind.GOSSIP, self._receive)
@@ -216,8 +221,9 @@ class Gossip:
         if request.method != "POST":
             await exchange.answer(405, headers={"Allow": "POST"})
             return
-        body = await self._in_turns(self._engine.answer_push_pull_in_turns(request.body, request.sender))
-        await exchange.answer(200, body=body, sealed=True)
+        async with self._answering:
+            body = await self._in_turns(self._engine.answer_push_pull_in_turns(request.body, request.sender))
+            await exchange.answer(200, body=body, sealed=True)
 
     async def _answer_ping(self, _request: PeerRequest, exchange: PeerExchange) -> None:
         await exchange.answer(200, sealed=True)

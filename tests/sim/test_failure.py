@@ -141,6 +141,27 @@ def test_half_the_cluster_restarts_at_once_and_all_are_found(seed: int) -> None:
     assert cluster.settle() <= 10.0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_half_of_a_thousand_restart_at_once_and_all_are_found() -> None:
+    told = [0]
+
+    def count(_at: float, _name: str, _event: object) -> None:
+        told[0] += 1
+
+    cluster = SimCluster(1000, seed=1, on_event=count)
+    cluster.run_for(15.0)
+    half = [f"n{number}" for number in range(500, 1000)]
+    for name in half:
+        cluster.stop(name)
+    cluster.run_for(90.0)
+    assert len(cluster.alive_seen_by("n0")) == 500
+    for name in half:
+        cluster.restart(name)
+    cluster.run_for(30.0)
+    assert {len(cluster.alive_seen_by(name)) for name in cluster.nodes} == {1000}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_paused_node_blames_nobody_when_it_wakes(seed: int) -> None:
     cluster = settled(8, seed)
@@ -219,10 +240,10 @@ def test_two_processes_under_one_name_are_shown_and_the_others_are_not_disturbed
     assert {member for _, _, member in cluster.events_of(MemberDied)} <= {"n3"}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_member_whose_sends_are_mostly_lost_takes_nobody_with_it(seed: int) -> None:
-    # Rapid (ATC'18), figure 9: 80 % of what one member sends is lost.
-    cluster = settled(16, seed)
+@pytest.mark.parametrize(("n", "seed"), [(16, 0), (16, 1), (16, 2), (16, 3), (100, 0)])
+def test_a_member_whose_sends_are_mostly_lost_takes_nobody_with_it(n: int, seed: int) -> None:
+    # Rapid (ATC'18), figure 9: 80 % of what one member in a hundred sends is lost.
+    cluster = settled(n, seed)
     chance = random.Random(seed)
     cluster.network.drop_datagrams = lambda source, _target: source == "n5" and chance.random() < 0.8
     cluster.run_for(120.0)

@@ -114,6 +114,8 @@ class Nodes:
         is_deaf: bool = False,
         directory: str = "",
         clock: Callable[[], float] = time.time,
+        hosts: Sequence[str] = ("127.0.0.1",),
+        listens_on: str = "::",
     ) -> Node:
         """Start a node.
 
@@ -129,14 +131,17 @@ class Nodes:
             is_deaf: datagrams do not reach it
             directory: where its state is kept; its name's if empty
             clock: its idea of unix time
+            hosts: where it says that it is
+            listens_on: where it is
         """
         self._made += 1
-        sockets = open_peer_sockets("::", port)
+        sockets = open_peer_sockets(listens_on, port)
         state_dir = self._state_dir / (directory or name)
         state_dir.mkdir(exist_ok=True)
         memory = MemberMemory(state_dir)
-        address = Address("127.0.0.1", sockets.port)
-        record = MemberRecord(name, memory.next_boot(clock()), (address,))
+        addresses = tuple(Address(host, sockets.port) for host in hosts)
+        address = addresses[0]
+        record = MemberRecord(name, memory.next_boot(clock()), addresses)
         credentials = Credentials(name, record.boot, cluster, keyring, accepts_plaintext)
         datagrams = Datagrams(sockets.udp, credentials)
         server = PeerServer(sockets.tcp, credentials, clock=clock)

@@ -12,6 +12,7 @@ from shell.gossip.nodes import FAST, Node, Nodes
 from spegel_gossip.gossip import driver, seeking
 from spegel_gossip.gossip.driver import PING_PATH, PUSH_PULL_PATH
 from spegel_gossip.routing import Peer
+from spegel_gossip.swim import exchange_codec
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.events import (
     ClockDiffers,
@@ -22,6 +23,7 @@ from spegel_gossip.swim.events import (
     UdpBlocked,
 )
 from spegel_gossip.swim.member import MemberState
+from spegel_gossip.swim.messages import BucketHashes
 from spegel_gossip.wire.keyring import Keyring
 
 
@@ -204,6 +206,27 @@ async def test_a_push_pull_of_nonsense_is_refused_and_harmless(nodes: Nodes) -> 
     assert (await b.client.call(peer, "POST", PUSH_PULL_PATH, body=b"\xc1nonsense")).status == 400
     assert (await b.client.call(peer, "GET", PUSH_PULL_PATH)).status == 405
     assert (await b.client.call(peer, "GET", PING_PATH)).status == 200
+
+
+async def test_push_pulls_beyond_those_answered_at_a_time_wait_in_line(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # memberlist#158: three thousand at once, 7 GB.
+    monkeypatch.setattr(driver, "MAX_ANSWERS", 1)
+    a = await nodes.start("a")
+    b = await nodes.start("b", [a.address])
+    await b.until_live("a", "b")
+    peer, hashes = Peer("a", "", (a.address,)), exchange_codec.encode_push_pull(BucketHashes((0,) * 16))
+    statuses = []
+
+    async def ask() -> None:
+        statuses.append((await b.client.call(peer, "POST", PUSH_PULL_PATH, body=hashes)).status)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(ask)
+
+    assert statuses == [200] * 20
 
 
 async def test_the_numbers_are_exported_while_it_runs(nodes: Nodes) -> None:

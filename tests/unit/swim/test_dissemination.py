@@ -54,6 +54,12 @@ def test_a_newer_claim_replaces_the_older_and_starts_afresh() -> None:
     assert claims == [make_claim("m1", MemberState.SUSPECT)] * 2
 
 
+@pytest.mark.parametrize(("room", "taken"), [(4 * SIZE, 4), (4 * SIZE - 1, 3), (SIZE - 1, 0)])
+def test_as_many_are_taken_as_fit_to_the_byte(room: int, taken: int) -> None:
+    # memberlist's TestTransmitLimited_GetBroadcasts: four messages, room for four or just not.
+    assert len(queue_of("m1", "m2", "m3", "m4").take(room, limit=9)) == taken
+
+
 def test_no_more_is_taken_than_there_is_room() -> None:
     queue = queue_of(*(f"m{number}" for number in range(9)))
     for room in range(0, 6 * SIZE, 7):

@@ -5,13 +5,7 @@ import pytest
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.claims import Claim
 from spegel_gossip.swim.config import SwimConfig
-from spegel_gossip.swim.events import (
-    ClockDiffers,
-    MemberRefuted,
-    MemberSuspected,
-    NoteReceived,
-    UdpBlocked,
-)
+from spegel_gossip.swim.events import MemberRefuted, MemberSuspected, NoteReceived, UdpBlocked
 from spegel_gossip.swim.member import MemberRecord, MemberState
 from spegel_gossip.swim.messages import Ack, Nack, Ping, PingReq
 from spegel_gossip.swim.outbox import TcpPing
@@ -340,56 +334,23 @@ def test_our_own_datagrams_are_not_heard() -> None:
     assert solo.engine.own.incarnation == BOOT
 
 
-UNIX_NOW = 1_800_000_000.0
-DAY = 86_400.0
-
-
-def ahead(solo: SoloEngine) -> float | None:
-    detail = solo.engine.detail("n1", solo.now)
-    assert detail is not None
-    return detail.clock_offset
-
-
-def test_a_clock_that_is_off_is_learned_from_an_ack_and_told_when_it_moves() -> None:
-    solo = started("n1")
-    solo.engine.set_clock(UNIX_NOW, solo.now)
-    began_at = solo.now
-    for offset in (0.5, 2 * DAY, 2 * DAY + 1.0, -2 * DAY, 0.0):
-        _, ping = solo.run_until_sent(Ping)
-        solo.run_until(solo.now + 0.1)
-        # The ack is 0.1 s under way in all, so its sender looked 0.05 s before now.
-        looked_at = UNIX_NOW + (solo.now - 0.05 - began_at)
-        solo.hear("n1", Ack(ping.seq, BOOT, time_ms=round(1000 * (looked_at + offset))))
-        assert ahead(solo) == pytest.approx(offset, abs=0.01)
-    told = [event for event in solo.events if isinstance(event, ClockDiffers)]
-    assert [event.seconds for event in told] == pytest.approx([2 * DAY, -2 * DAY, 0.0], abs=0.01)
-    assert {event.member.name for event in told} == {"n1"}
-
-
-def test_our_own_clock_may_be_set_between_two_acks() -> None:
-    solo = started("n1")
-    for unix_now in (UNIX_NOW, UNIX_NOW - DAY):
-        _, ping = solo.run_until_sent(Ping)
-        solo.engine.set_clock(unix_now, solo.now)
-        solo.hear("n1", Ack(ping.seq, BOOT, time_ms=round(1000 * UNIX_NOW)))
-    assert ahead(solo) == pytest.approx(DAY, abs=0.01)
-
-
-def test_acks_say_the_time_once_it_is_known() -> None:
+def test_three_pings_in_one_datagram_are_three_acks() -> None:
+    # memberlist's TestHandleCompoundPing.
     solo = SoloEngine("n1")
-    solo.hear("n1", Ping(1, BOOT))
-    solo.engine.set_clock(UNIX_NOW, solo.now)
-    solo.hear("n1", Ping(2, BOOT))
-    assert solo.messages_to("n1", Ack) == [Ack(1, BOOT), Ack(2, BOOT, b"", 1_800_000_000_000)]
+    solo.hear("n1", Ping(7, BOOT), Ping(8, BOOT), Ping(9, BOOT))
+    assert [ack.seq for ack in solo.messages_to("n1", Ack)] == [7, 8, 9]
 
 
-def test_whoever_says_no_time_or_answers_through_a_relay_teaches_none() -> None:
-    solo = started()
-    solo.engine.set_clock(UNIX_NOW, solo.now)
-    sent, ping = solo.run_until_sent(Ping)
-    relay = next(name for name in OTHERS if name != sent.target)
-    solo.hear(relay, Ack(ping.seq, BOOT, time_ms=1))
-    sent, ping = solo.run_until_sent(Ping)
-    solo.hear(sent.target, Ack(ping.seq, BOOT))
-    assert [detail.clock_offset for detail in solo.engine.details(solo.now)] == [None] * 6
-    assert solo.events == []
+def test_an_ack_that_comes_after_the_verdict_or_twice_changes_nothing() -> None:
+    # memberlist's handlers of acks: reaped on timeout, and good for one.
+    solo = started("n1")
+    _, late = solo.run_until_sent(Ping)
+    _, ping = solo.run_until_sent(Ping)
+    assert (solo.state_of("n1"), solo.engine.local_health) == (MemberState.SUSPECT, 1)
+    solo.hear("n1", Ack(late.seq, BOOT))
+    assert (solo.state_of("n1"), solo.engine.local_health) == (MemberState.SUSPECT, 1)
+    solo.hear("n1", Ack(ping.seq, BOOT))
+    solo.hear("n1", Ack(ping.seq, BOOT))
+    assert solo.engine.local_health == 0
+    # Only the member itself lifts a suspicion.
+    assert solo.state_of("n1") is MemberState.SUSPECT

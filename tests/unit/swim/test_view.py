@@ -121,6 +121,18 @@ def test_a_suspicion_ends_in_death_sooner_the_more_confirm_it() -> None:
     assert died_after("n2", "n3", "n4", "n5") == pytest.approx(4.0, abs=0.2)
 
 
+def test_a_confirmation_that_comes_too_late_declares_nobody_dead_again() -> None:
+    # memberlist's TestSuspicion_Timer: a timer that fired does not fire again.
+    solo = SoloEngine(*OTHERS)
+    solo.hear("n2", make_claim("n1", SUSPECT, accuser="n2"))
+    solo.run_until(solo.now + 30.0)
+    for accuser in ("n3", "n4", "n5"):
+        solo.hear(accuser, make_claim("n1", SUSPECT, accuser=accuser))
+    solo.run_until(solo.now + 60.0)
+    assert [type(event) for event in solo.events] == [MemberSuspected, MemberDied]
+    assert solo.engine.counters.deaths_declared == 1
+
+
 def test_confirmations_that_count_are_passed_on_and_later_ones_are_not() -> None:
     solo = SoloEngine(*OTHERS)
     solo.hear("n2", make_claim("n1", SUSPECT, accuser="n2"))
@@ -171,6 +183,14 @@ def test_what_is_said_against_us_is_refuted_at_a_higher_incarnation(state: Membe
     assert (solo.engine.own.state, solo.engine.own.incarnation) == (ALIVE, BOOT + 7)
     solo.run_until(solo.now + 1.0)
     assert make_claim("n0", incarnation=BOOT + 7) in [sent.message for sent in solo.sent]
+
+
+def test_what_others_say_of_our_record_is_put_right() -> None:
+    # memberlist's TestMemberList_AliveNode_Refute.
+    solo = SoloEngine(*OTHERS)
+    solo.hear("n1", make_claim("n0", incarnation=BOOT + 3, record=make_record("n0", zone="elsewhere")))
+    assert solo.engine.own.record == make_record("n0")
+    assert (solo.engine.own.state, solo.engine.own.incarnation) == (ALIVE, BOOT + 4)
 
 
 def test_a_forged_incarnation_that_nobody_could_outdo_is_left_alone() -> None:
