@@ -207,7 +207,7 @@ def _member(detail: MemberDetail, *, is_self: bool) -> MemberShape:
 
 
 def _tenths(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+    return None if seconds is None else round(seconds, 1) + 0.0  # 0.0 in place of -0.0
 
 
 def _resident_bytes() -> int:

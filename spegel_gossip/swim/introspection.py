@@ -19,6 +19,10 @@ class SwimCounters:
     claims_sent: int = 0
     claims_accepted: int = 0
     probes: int = 0
+    probes_acked: int = 0
+    """By the target itself; the outcomes of a probe are this, the next two, and failed."""
+    probes_acked_by_relay: int = 0
+    probes_acked_by_tcp: int = 0
     probes_failed: int = 0
     indirect_probes: int = 0
     relayed_pings: int = 0

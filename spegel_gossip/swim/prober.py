@@ -98,13 +98,18 @@ class Prober:
         probe = self._probe
         if probe is None or probe.seq != seq:
             return
-        if sender_name == probe.target and (entry := self._view.table.get(sender_name)) is not None:
+        is_direct = sender_name == probe.target
+        if is_direct and (entry := self._view.table.get(sender_name)) is not None:
             entry.acked_directly(now - probe.sent_at)
             if time_ms and self._courier.clock_ahead is not None:
                 # It looked at its clock half way between our ping and its ack.
                 half_way_at = (probe.sent_at + now) / 2 + self._courier.clock_ahead
                 self._compare_clocks(entry, time_ms / 1000 - half_way_at)
-        self._succeeded(probe, now)
+        if self._succeeded(probe, now):
+            if is_direct:
+                self._counters.probes_acked += 1
+            else:
+                self._counters.probes_acked_by_relay += 1
 
     def _compare_clocks(self, entry: Entry, offset: float) -> None:
         entry.clock_offset = offset
@@ -125,17 +130,19 @@ class Prober:
         if entry is not None and entry.missed_acks >= UDP_BLOCKED_AFTER and not entry.is_udp_blocked:
             entry.is_udp_blocked = True
             self._outbox.tell(UdpBlocked(entry.member))
-        if self._probe is not None and self._probe.seq == ping.seq:
-            self._succeeded(self._probe, now)
+        if self._probe is not None and self._probe.seq == ping.seq and self._succeeded(self._probe, now):
+            self._counters.probes_acked_by_tcp += 1
 
-    def _succeeded(self, probe: _Probe, now: float) -> None:
+    def _succeeded(self, probe: _Probe, now: float) -> bool:
+        """Take in that a probe was answered; return whether it was not before."""
         if probe.is_answered:
-            return
+            return False
         probe.is_answered, probe.indirect_at = True, None
         self._view.health.change(-1)
         entry = self._view.table.get(probe.target)
         if entry is not None:
             entry.last_ack_at = now
+        return True
 
     def _begin_round(self, now: float) -> None:
         # Local health stretches the round, not the wait for the direct ack: waiting

@@ -354,3 +354,29 @@ def test_an_ack_that_comes_after_the_verdict_or_twice_changes_nothing() -> None:
     assert solo.engine.local_health == 0
     # Only the member itself lifts a suspicion.
     assert solo.state_of("n1") is MemberState.SUSPECT
+
+
+def test_probes_are_counted_by_outcome() -> None:
+    solo = started()
+    for outcome in ("direct", "relayed", "tcp", "failed"):
+        solo.streams.clear()
+        sent, ping = solo.run_until_sent(Ping)
+        if outcome == "direct":
+            solo.hear(sent.target, Ack(ping.seq, BOOT))
+            continue
+        asked, _ = solo.run_until_sent(PingReq)
+        if outcome == "relayed":
+            solo.hear(asked.target, Ack(ping.seq, BOOT))
+        elif outcome == "tcp":
+            (stream,) = solo.streams
+            assert isinstance(stream, TcpPing)
+            solo.engine.tcp_ping_answered(stream, solo.now)
+    solo.run_until_sent(Ping)
+    counters = solo.engine.counters
+    outcomes = (
+        counters.probes_acked,
+        counters.probes_acked_by_relay,
+        counters.probes_acked_by_tcp,
+        counters.probes_failed,
+    )
+    assert outcomes == (1, 1, 1, 1)
