@@ -51,9 +51,10 @@ def own_addresses(
         source_towards: asks the routing table
 
     Raises:
-        ConfigError: only loopback leads to the others, while the seeds are not on loopback.
+        ConfigError: only loopback is left, while the seeds are not on loopback.
     """
     if not ipaddress.ip_address(bound_host).is_unspecified:
+        check_reachable(bound_host, seeds, why="--peer-listen: this node listens on loopback only")
         return (Address.make(bound_host, port),)
     anywhere = [_ANYWHERE[socket.AF_INET]] + ([_ANYWHERE[socket.AF_INET6]] if ":" in bound_host else [])
     found = _known(map(source_towards, [seed.host for seed in seeds])) or _known(
@@ -65,13 +66,26 @@ def own_addresses(
         # One of each family: members try them in order and remember which works.
         families = {":" in host: host for host in reversed(routable)}
         return tuple(Address.make(host, port) for host in sorted(families.values(), key=lambda h: ":" in h))
-    # A cluster on one machine: its seeds are on loopback, and so are its members.
-    if any(not ipaddress.ip_address(seed.host).is_loopback for seed in seeds):
+    host = usable[0] if usable else "127.0.0.1"
+    check_reachable(host, seeds, why="--advertise-address: only a loopback address was found")
+    return (Address.make(host, port),)
+
+
+def check_reachable(host: str, seeds: Sequence[Address], *, why: str) -> None:
+    """Refuse a loopback address under which nobody else would reach this node.
+
+    A cluster on one machine has seeds on loopback, and its members are there too.
+
+    Raises:
+        ConfigError: the address is on loopback, and a seed is not; begins with `why`.
+    """
+    if ipaddress.ip_address(host).is_loopback and any(
+        not ipaddress.ip_address(seed.host).is_loopback for seed in seeds
+    ):
         raise ConfigError(
-            "--advertise-address: only a loopback address was found while the seeds are elsewhere; "
+            f"{why} while the seeds are elsewhere; "
             "give the address under which the other nodes reach this one"
         )
-    return (Address.make(usable[0] if usable else "127.0.0.1", port),)
 
 
 def _known(hosts: Iterable[str | None]) -> list[str]:

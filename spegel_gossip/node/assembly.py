@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import time
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from spegel_gossip.discovery.srv import SrvSeeds
 from spegel_gossip.discovery.static import StaticSeed
 from spegel_gossip.gossip.driver import Gossip
 from spegel_gossip.gossip.memory import MemberMemory
-from spegel_gossip.gossip.own_addresses import own_addresses
+from spegel_gossip.gossip.own_addresses import check_reachable, own_addresses
 from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.lookup import Lookup
 from spegel_gossip.lookup.reaching import Reacher
@@ -222,12 +223,16 @@ def _seed_sources(config: NodeConfig, peer_port: int, rng: random.Random) -> lis
 
 
 async def _advertised(config: NodeConfig, port: int, find_seeds: Seeds) -> tuple[Address, ...]:
-    if config.advertise_address is not None:
-        return (Address.make(config.advertise_address, port),)
+    given = config.advertise_address
+    if given is not None and not ipaddress.ip_address(given).is_loopback:
+        return (Address.make(given, port),)
     # Seeds given as addresses resolve at once; names that do not yet must not hold the start up.
     seeds: list[Address] = []
     with trio.move_on_after(1.0):
         seeds.extend(await find_seeds())
+    if given is not None:
+        check_reachable(given, seeds, why=f"--advertise-address: {given} is on loopback")
+        return (Address.make(given, port),)
     return own_addresses(bound_host=config.peer_listen.host, port=port, seeds=seeds)
 
 

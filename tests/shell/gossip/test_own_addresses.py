@@ -26,6 +26,14 @@ def test_only_loopback_while_the_seeds_are_elsewhere_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_listener_on_loopback_is_refused_while_the_seeds_are_elsewhere(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--peer-listen: .*loopback.*give the address"):
+        own_addresses(bound_host=host, port=PORT, seeds=[Address("10.0.0.1", PORT)])
+    seeds = [Address("127.0.0.5", PORT), Address("::1", PORT)]
+    assert own_addresses(bound_host=host, port=PORT, seeds=seeds) == (Address(host, PORT),)
+
+
 def test_without_any_route_a_node_is_a_cluster_of_one() -> None:
     found = own_addresses(bound_host="::", port=PORT, seeds=[], source_towards=lambda _: None)
     assert found == (Address("127.0.0.1", PORT),)
