@@ -1,5 +1,6 @@
 import contextlib
 import random
+import resource
 from collections.abc import Callable
 
 import pytest
@@ -10,9 +11,13 @@ from spegel_gossip.errors import DecodeError
 from spegel_gossip.swim import claim_codec, codec, exchange_codec
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.claims import INCARNATION_LIMIT, Claim
+from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.engine import Swim
 from spegel_gossip.swim.member import MemberRecord, MemberState
 from spegel_gossip.swim.messages import Ack, BucketClaims, BucketHashes, Message, Nack, Ping, PingReq
+from spegel_gossip.swim.outbox import PushPull
 from spegel_gossip.testing.sim_cluster import SimCluster
+from spegel_gossip.testing.swim_values import address_of, make_record
 
 texts = st.text(st.characters(categories=("L", "N", "P", "S")), max_size=20)
 names = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=20)
@@ -58,6 +63,8 @@ def decode_datagram(data: bytes) -> object:
     return list(codec.decode_datagram_untrusted(data))
 
 
+WARM_UP = 100_000
+MAX_GROWTH = 16 << 20
 LONG = [pytest.mark.slow, pytest.mark.timeout(3600)]
 DECODERS: list[Callable[[bytes], object]] = [decode_datagram, exchange_codec.decode_push_pull_untrusted]
 
@@ -113,7 +120,10 @@ def test_mutated_real_traffic_is_refused_with_a_decode_error_only(seed: int, cou
     traffic = real_traffic()
     assert len(traffic) > 50
     refused = 0
-    for _ in range(count):
+    memory = 0
+    for number in range(count):
+        if number == WARM_UP:
+            memory = peak_memory()  # what is remembered decoded has its size by now
         data = mutated(rng.choice(traffic), rng)
         for decode in DECODERS:
             try:
@@ -121,3 +131,41 @@ def test_mutated_real_traffic_is_refused_with_a_decode_error_only(seed: int, cou
             except DecodeError:
                 refused += 1
     assert refused > count
+    assert count <= WARM_UP or peak_memory() - memory < MAX_GROWTH
+
+
+@pytest.mark.parametrize(("seed", "count"), [(0, 3000), (1, 3000), pytest.param(2, 10**6, marks=LONG)])
+def test_an_engine_that_is_fed_mutated_traffic_goes_on_within_its_bounds(seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    traffic = real_traffic()
+    config = SwimConfig(max_members=64, max_relays=16)
+    engine = Swim(make_record("n0"), config, random.Random(seed))
+    engine.start(0.0)
+    malformed, memory, now = 0, 0, 0.0
+    for number in range(count):
+        if number == WARM_UP:
+            memory = peak_memory()
+        sender = rng.randrange(1, 9)
+        try:
+            engine.receive_datagram(
+                mutated(rng.choice(traffic), rng), address_of(f"n{sender}"), f"n{sender}", now
+            )
+        except DecodeError:
+            malformed += 1
+        now += 0.01
+        engine.handle_timer(now)
+        engine.datagrams_to_send()
+        engine.events()
+        for stream in engine.streams_to_open():
+            if isinstance(stream, PushPull):
+                engine.push_pull_failed(stream, now)
+        assert len(engine.members()) <= config.max_members
+        assert engine.queue_length <= config.max_members
+    assert malformed > count // 4
+    assert engine.own.state is MemberState.ALIVE
+    assert count <= WARM_UP or peak_memory() - memory < MAX_GROWTH
+
+
+def peak_memory() -> int:
+    """The most that this process ever had resident, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
