@@ -12,18 +12,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from math import inf
-from typing import TypeVar
 
 import trio
 from prometheus_client import REGISTRY
 
-from spegel_gossip.errors import DecodeError
 from spegel_gossip.gossip.announcer import Announcer
 from spegel_gossip.gossip.long_lived import LongLived
 from spegel_gossip.gossip.memory import MemberMemory
 from spegel_gossip.gossip.metrics import GossipCollector, GossipStatus
 from spegel_gossip.gossip.seeking import FindSeeds, Remembering, run_seeking
-from spegel_gossip.routing import Peer
+from spegel_gossip.gossip.streams import PING_PATH, PUSH_PULL_PATH, Streams
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.engine import Swim
@@ -35,36 +33,18 @@ from spegel_gossip.swim.events import (
     MemberLeft,
     MembershipEvent,
 )
-from spegel_gossip.swim.exchanges import Turns
 from spegel_gossip.swim.introspection import MemberDetail, NameConflict
 from spegel_gossip.swim.member import Member, MemberRecord
-from spegel_gossip.swim.outbox import PushPull, Stream, TcpPing
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.datagrams import Datagrams, Sender
-from spegel_gossip.wire.errors import WireError
-from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 from spegel_gossip.wire.kinds import DatagramKind
 from spegel_gossip.wire.server import PeerServer
-
-PUSH_PULL_PATH = "/gossip/push-pull"
-PING_PATH = "/gossip/ping"
-
-PUSH_PULL_TIMEOUT = 10.0
-"""Seconds for each of the two requests (memberlist's TCPTimeout)."""
-
-MAX_STREAMS = 32
-"""Push-pulls and TCP pings under way; the engine asks for far fewer."""
-
-MAX_ANSWERS = 16
-"""Push-pulls of others that are answered at a time; the rest wait in line. At 5,000 members an answer
-may have half a megabyte, and when thousands start at once, thousands ask the same seed."""
 
 LEAVE_TIMEOUT = 1.0
 """Seconds to tell the others that we go; whoever misses it hears it from the rest."""
 
 OnEvent = Callable[[MembershipEvent], None]
-T = TypeVar("T")
 
 
 class Gossip:
@@ -121,12 +101,11 @@ class Gossip:
         self._sleeps_until = inf
         self._wake = trio.Event()
         self._left = trio.Event()
-        self._answering = trio.CapacityLimiter(MAX_ANSWERS)
         self._remembering = Remembering(memory, self._addresses_of_others, rng)
-        self._streams = 0
+        self._streams = Streams(self._engine, client, self._announcer, self._settle)
         datagrams.handle(DatagramKind.GOSSIP, self._receive)
-        server.route(PUSH_PULL_PATH, self._answer_push_pull)
-        server.route(PING_PATH, self._answer_ping)
+        server.route(PUSH_PULL_PATH, self._streams.answer_push_pull)
+        server.route(PING_PATH, self._streams.answer_ping)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part until cancelled. Started: the first seeds are being looked for."""
@@ -202,7 +181,7 @@ class Gossip:
             members=engine.members(),
             local_health=engine.local_health,
             queue_length=engine.queue_length,
-            streams_open=self._streams,
+            streams_open=self._streams.under_way,
             counters=replace(engine.counters),
         )
 
@@ -216,17 +195,6 @@ class Gossip:
             self._engine.receive_datagram(body, sender.address, sender.name, now)
         finally:
             self._settle()
-
-    async def _answer_push_pull(self, request: PeerRequest, exchange: PeerExchange) -> None:
-        if request.method != "POST":
-            await exchange.answer(405, headers={"Allow": "POST"})
-            return
-        async with self._answering:
-            body = await self._in_turns(self._engine.answer_push_pull_in_turns(request.body, request.sender))
-            await exchange.answer(200, body=body, sealed=True)
-
-    async def _answer_ping(self, _request: PeerRequest, exchange: PeerExchange) -> None:
-        await exchange.answer(200, sealed=True)
 
     # What the engine wants.
 
@@ -252,7 +220,7 @@ class Gossip:
             self._datagrams.send(DatagramKind.GOSSIP, datagram.data, to=datagram.to, target=datagram.target)
         if self._nursery is not None:
             for stream in self._engine.streams_to_open():
-                self._open(stream, self._nursery)
+                self._streams.open(stream, self._nursery)
         for event in events:
             self._tell(event)
         return bool(events)
@@ -273,67 +241,6 @@ class Gossip:
                 pass
         self._announcer.tell(event)
         self._on_event(event)
-
-    def _open(self, stream: Stream, nursery: trio.Nursery) -> None:
-        if self._streams >= MAX_STREAMS:
-            if isinstance(stream, PushPull):
-                self._engine.push_pull_failed(stream, trio.current_time())
-            return
-        self._streams += 1
-        nursery.start_soon(self._run_stream, stream)
-
-    async def _run_stream(self, stream: Stream) -> None:
-        try:
-            match stream:
-                case PushPull():
-                    await self._push_pull(stream)
-                case TcpPing():
-                    await self._tcp_ping(stream)
-        finally:
-            self._streams -= 1
-            self._settle()
-
-    async def _push_pull(self, exchange: PushPull) -> None:
-        engine = self._engine
-        peer = Peer(exchange.peer, "", exchange.addresses)
-        try:
-            answer = await self._post(peer, engine.push_pull_hashes(trio.current_time()))
-            claims = await self._in_turns(engine.push_pull_claims_in_turns(answer, exchange))
-            if claims is not None:
-                await self._post(peer, claims)
-        except (WireError, DecodeError) as exc:
-            self._announcer.tell_failure(exchange.peer, exchange.addresses, str(exc))
-            engine.push_pull_failed(exchange, trio.current_time())
-        else:
-            engine.push_pull_done(exchange, trio.current_time())
-
-    async def _in_turns(self, turns: Turns[T]) -> T:
-        """Have the engine work through a body; between two turns all others on the loop have theirs."""
-        next(turns)
-        while True:
-            try:
-                turns.send(trio.current_time())
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            finally:
-                self._settle()
-            await trio.lowlevel.checkpoint()
-
-    async def _post(self, peer: Peer, body: bytes) -> bytes:
-        answer = await self._client.call(peer, "POST", PUSH_PULL_PATH, body=body, timeout=PUSH_PULL_TIMEOUT)
-        if answer.status != 200:
-            raise DecodeError(f"push-pull was answered with {answer.status}")
-        return answer.body
-
-    async def _tcp_ping(self, ping: TcpPing) -> None:
-        peer = Peer(ping.peer, "", ping.addresses)
-        try:
-            answer = await self._client.call(peer, "GET", PING_PATH)
-        except WireError:
-            return
-        if answer.status == 200:
-            self._engine.tcp_ping_answered(ping, trio.current_time())
 
     # Time.
 

@@ -87,7 +87,7 @@ async def test_a_seed_that_takes_connections_and_says_nothing_holds_nobody_up(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # memberlist's Join_DeadNode.
-    monkeypatch.setattr("spegel_gossip.gossip.driver.PUSH_PULL_TIMEOUT", 0.2)
+    monkeypatch.setattr("spegel_gossip.gossip.streams.PUSH_PULL_TIMEOUT", 0.2)
     (mute,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port: int = mute.socket.getsockname()[1]
     async with mute:

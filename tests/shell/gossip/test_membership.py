@@ -9,8 +9,8 @@ import trio
 from prometheus_client import REGISTRY
 
 from shell.gossip.nodes import FAST, Node, Nodes
-from spegel_gossip.gossip import driver, seeking
-from spegel_gossip.gossip.driver import PING_PATH, PUSH_PULL_PATH
+from spegel_gossip.gossip import driver, seeking, streams
+from spegel_gossip.gossip.streams import PING_PATH, PUSH_PULL_PATH
 from spegel_gossip.routing import Peer
 from spegel_gossip.swim import exchange_codec
 from spegel_gossip.swim.address import Address
@@ -212,7 +212,7 @@ async def test_push_pulls_beyond_those_answered_at_a_time_wait_in_line(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # memberlist#158: three thousand at once, 7 GB.
-    monkeypatch.setattr(driver, "MAX_ANSWERS", 1)
+    monkeypatch.setattr(streams, "MAX_ANSWERS", 1)
     a = await nodes.start("a")
     b = await nodes.start("b", [a.address])
     await b.until_live("a", "b")
