@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import trio
 
@@ -98,5 +99,6 @@ class FileSender:
 def _send_cold(out: int, fd: int, offset: int, size: int) -> int:
     # The whole stretch is asked for before its first page is waited for, and the next one with it:
     # by the time the loop asks, that is in memory.
-    os.posix_fadvise(fd, offset, 2 * size, os.POSIX_FADV_WILLNEED)
+    with suppress(OSError):  # advice is only advice
+        os.posix_fadvise(fd, offset, 2 * size, os.POSIX_FADV_WILLNEED)
     return os.sendfile(out, fd, offset, size)
