@@ -149,6 +149,39 @@ class LeaseShape(TypedDict):
     """Nodes with an open ingest of the blob, the holder with them."""
 
 
+class LeaseCountsShape(TypedDict):
+    """What this node did as an owner since its start."""
+
+    granted: int
+    attached: int
+    """Nodes told to read from one that receives the blob, or has it."""
+
+    refused: int
+    lost: dict[str, int]
+    """By why: `stalled`, `silent`, `ended`."""
+
+
+class HeldShape(TypedDict):
+    """Requests of this node's containerd that waited because the owner said so."""
+
+    now: int
+    total: int
+
+
+class ArrivedShape(TypedDict):
+    """Bytes that came to this node since its start, by where they came from."""
+
+    upstream: int
+    complete: int
+    """From nodes that had the whole blob."""
+
+    partial: int
+    """From nodes that were still receiving it."""
+
+    saved: int
+    """What the registry did not have to send: the last two together."""
+
+
 class LeasesShape(TypedDict):
     """GET /leases."""
 
@@ -158,6 +191,13 @@ class LeasesShape(TypedDict):
 
     waiting: int
     """Nodes that wait for this one's word whom to read from."""
+
+    counts: LeaseCountsShape
+    held: HeldShape
+    yields: int
+    """Answers ended before their first byte, so that another request gets containerd's slot."""
+
+    bytes: ArrivedShape
 
 
 class StoreShape(TypedDict):

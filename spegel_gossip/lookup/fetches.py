@@ -74,6 +74,9 @@ class _Question:
     owner: str
     heard_at: float = -math.inf
     told: FetchTold | None = None
+    is_held: bool = False
+    """The owner has said to wait."""
+
     changed: trio.Event = field(default_factory=trio.Event)
 
 
@@ -109,6 +112,13 @@ class Fetches:
         self._wakeup = trio.Event()
         self._sleeps_until = -math.inf
         self._counted: Counter[str] = Counter()
+        self.verdicts: Counter[str] = Counter()
+        """What owners said since the start; `wait` once a request, before what they said in the end."""
+
+    @property
+    def held(self) -> int:
+        """Requests of this node that wait, because their owner said so."""
+        return sum(question.is_held for question in self._questions.values())
 
     @property
     def desk(self) -> FetchDesk:
@@ -135,7 +145,7 @@ class Fetches:
         failed = list(need.failed)
         for _ in range(MAX_ROUNDS):
             told = await self._ask_owners(pack_key(digest), need, failed, started_at)
-            metrics.FETCHES.labels(_name(told)).inc()
+            self._verdict(told)
             if told is None:
                 raise OwnersUnreachableError(digest)
             if told.verdict == Verdict.LEASE:
@@ -303,6 +313,9 @@ class Fetches:
             if question is not None and question.owner == owner:
                 question.told, question.heard_at = told, now
                 question.changed.set()
+                if told.verdict == Verdict.WAIT and not question.is_held:
+                    question.is_held = True
+                    self._verdict(told)
         if self._transport.streams:
             self._wake_driver()
         timer_at = self._desk.next_timer_at()
@@ -316,6 +329,11 @@ class Fetches:
             self._counted[what] = count
         metrics.LEASES_HELD.set(len(leases.views(now)))
         metrics.QUESTIONS_WAITING.set(leases.waiting())
+
+    def _verdict(self, told: FetchTold | None) -> None:
+        name = _name(told)
+        self.verdicts[name] += 1
+        metrics.FETCHES.labels(name).inc()
 
     def _wake(self) -> None:
         self._wakeup.set()

@@ -40,6 +40,7 @@ from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.member import MemberRecord
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
+from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.transfer.server import TransferServer
 from spegel_gossip.transfer.spreading import Spreading
 from spegel_gossip.version import __version__
@@ -79,6 +80,8 @@ class Parts:
     registry_app: QuartTrio
     readiness: Readiness
     fetcher: PeerBlobFetcher
+    reports: Reports
+    spreading: Spreading | None
     reach: Reach
 
 
@@ -151,13 +154,9 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         pump=pump,
         place_of=lookup.fetches.place_of if config.swarm else None,
     )
-    fetcher = PeerBlobFetcher(
-        lookup,
-        peer_client,
-        transfer,
-        zone=config.zone,
-        spreading=Spreading(lookup.fetches, store) if config.swarm else None,
-    )
+    reports = Reports(partial(read_manifest, store), store.blobs().__contains__)
+    spreading = Spreading(lookup.fetches, store) if config.swarm else None
+    fetcher = PeerBlobFetcher(lookup, peer_client, transfer, reports, zone=config.zone, spreading=spreading)
     readiness = Readiness(
         store=store,
         has_seeds=bool(config.seeds or config.seed_dns or config.kubernetes_service or memory.addresses),
@@ -192,6 +191,8 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         registry_app=registry_app,
         readiness=readiness,
         fetcher=fetcher,
+        reports=reports,
+        spreading=spreading,
         reach=reach,
     )
 

@@ -12,6 +12,7 @@ import trio
 
 from spegel_gossip.admin.server import AdminServer
 from spegel_gossip.config import NodeConfig
+from spegel_gossip.content import ContentEvent
 from spegel_gossip.hosts.files import HostsConfig
 from spegel_gossip.hosts.keeper import run_hosts
 from spegel_gossip.node.assembly import Parts, build
@@ -77,7 +78,8 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
     # First what can fail on the operator's account, then what others are told of.
     await nursery.start(admin.run)
     nursery.start_soon(run_lateness_probe)
-    nursery.start_soon(parts.store.run, parts.lookup.on_content)
+    nursery.start_soon(parts.store.run, partial(_on_content, parts))
+    nursery.start_soon(parts.reports.run)
     if parts.peer_tls is not None:
         await nursery.start(parts.peer_tls.run)
     await nursery.start(parts.datagrams.run)
@@ -112,6 +114,11 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
             ),
         )
     parts.readiness.listening(trio.current_time())
+
+
+async def _on_content(parts: Parts, event: ContentEvent) -> None:
+    await parts.lookup.on_content(event)
+    await parts.reports.on_content(event)
 
 
 async def _wind_up(parts: Parts, everything: trio.CancelScope) -> None:

@@ -11,6 +11,7 @@ import trio
 
 from spegel_gossip.admin.keys import parse_key
 from spegel_gossip.admin.shapes import (
+    ArrivedShape,
     HoldersShape,
     KeyOwnersShape,
     LeasesShape,
@@ -25,6 +26,7 @@ from spegel_gossip.errors import DecodeError
 from spegel_gossip.node.assembly import Parts
 from spegel_gossip.oci.errors import InvalidReferenceError
 from spegel_gossip.splice.seam import seam_trouble
+from spegel_gossip.swarm.arrivals import PEERS, Origin
 from spegel_gossip.swim.introspection import MemberDetail
 from spegel_gossip.swim.member import MemberState
 from spegel_gossip.version import __version__
@@ -133,6 +135,24 @@ class Snapshots:
             ],
             "fetching": [str(one.digest) for one in fetches.receptions.leases()],
             "waiting": leases.waiting(),
+            "counts": {
+                "granted": leases.counts["granted"],
+                "attached": leases.counts["attached"],
+                "refused": leases.counts["refused"],
+                "lost": {why: leases.counts[f"lost_{why}"] for why in ("stalled", "silent", "ended")},
+            },
+            "held": {"now": fetches.held, "total": fetches.verdicts["wait"]},
+            "yields": 0 if self._parts.spreading is None else self._parts.spreading.yields,
+            "bytes": self._arrived(),
+        }
+
+    def _arrived(self) -> ArrivedShape:
+        totals = self._parts.reports.arrivals.totals
+        return {
+            "upstream": totals[Origin.UPSTREAM],
+            "complete": totals[Origin.COMPLETE],
+            "partial": totals[Origin.PARTIAL],
+            "saved": sum(totals[origin] for origin in PEERS),
         }
 
     async def status(self, _query: Mapping[str, str]) -> StatusShape:

@@ -20,6 +20,7 @@ from spegel_gossip.transfer.manifests import SingleFlight, VerifiedManifests
 from spegel_gossip.transfer.opening import BLOBS_PATH, MANIFESTS_PATH, Wanted, ask
 from spegel_gossip.transfer.pace import Rates
 from spegel_gossip.transfer.race import Opener
+from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
 from spegel_gossip.transfer.spreading import Spreading, SpreadingLookup
@@ -45,11 +46,12 @@ class PeerBlobFetcher:
         router: Router,
         client: PeerClient,
         config: TransferConfig,
+        reports: Reports,
         *,
         zone: str = "",
         spreading: Spreading | None = None,
     ) -> None:
-        """Take the process's router and client, this node's zone, and its part in the swarm."""
+        """Take the process's router and client, who counts what comes, this node's zone and its swarm."""
         self._router = router
         self._spreading = spreading
         self._client = client
@@ -61,6 +63,7 @@ class PeerBlobFetcher:
             cuts=Cuts(trio.current_time),
             families=Families(),
             zones=ZoneCounter(zone),
+            reports=reports,
         )
         self._manifests = SingleFlight(
             VerifiedManifests(max_bytes=config.manifest_cache_bytes), self._fetch_manifest
@@ -74,6 +77,7 @@ class PeerBlobFetcher:
             InvalidRangeError: the blob is shorter than `start`.
             SlotYieldedError: containerd is to ask again, because a slot is wanted.
         """
+        self._experience.reports.asked(digest)
         if self._experience.cuts.must_refuse(digest):
             raise AllHoldersFailedError(digest, ["its answers ended without a byte, again and again"])
         sibling = self._experience.families.join(digest, start)
@@ -90,7 +94,7 @@ class PeerBlobFetcher:
         begun_at = trio.current_time()
         has_begun = False
         try:
-            with trio.move_on_after(self._config.answer_timeout):
+            with metrics.HELD.track_inprogress(), trio.move_on_after(self._config.answer_timeout):
                 await self._begin(stream, lookup)
                 has_begun = True
         finally:
@@ -195,7 +199,10 @@ class PeerBlobFetcher:
         Raises:
             RoutingError: as for `open`; a holder that sends other bytes has failed.
         """
-        return await self._manifests.get(digest)
+        self._experience.reports.asked(digest, is_manifest=True)
+        content = await self._manifests.get(digest)
+        self._experience.reports.given(digest, len(content))
+        return content
 
     def _sources(
         self,
@@ -216,7 +223,7 @@ class PeerBlobFetcher:
 
     async def _fetch_manifest(self, digest: Digest) -> bytes:
         sources = self._sources(digest, Purpose.FETCH, lookup=await self._spreading_lookup(digest, 0))
-        with trio.move_on_after(self._config.answer_timeout):
+        with metrics.HELD.track_inprogress(), trio.move_on_after(self._config.answer_timeout):
             return await self._manifest_from_any(digest, sources)
         raise _out_of_time(digest, sources, self._config)
 
@@ -232,6 +239,8 @@ class PeerBlobFetcher:
             metrics.FIRST_BYTE_SECONDS.labels("manifest").observe(trio.current_time() - begun_at)
             metrics.BYTES.labels("received", "peer").inc(len(data))
             self._experience.zones.received(len(data), zone=peer.zone)
+            is_growing = sources.stall_patience(peer) is not None
+            self._experience.reports.received(digest, len(data), is_growing=is_growing)
             return data
 
     async def _manifest_from(self, peer: Peer, digest: Digest, sources: Sources) -> bytes:

@@ -10,6 +10,13 @@ BYTES = Counter(
     ["direction", "source"],
 )
 
+ARRIVED_BYTES = Counter(
+    "spegel_gossip_transfer_arrived_bytes",
+    "Bytes of blobs and manifests that came to this node after its mirror was asked for them, by where they "
+    "came from: the registry, a node with a complete copy, or one with a partial copy.",
+    ["origin"],
+)
+
 ZONE_BYTES = Counter(
     "spegel_gossip_transfer_zone_bytes",
     "Bytes of blobs and manifests that this node received, by the sender's zone and its own.",
@@ -49,6 +56,11 @@ MANIFEST_CACHE_HITS = Counter(
 HEDGES = Counter(
     "spegel_gossip_transfer_hedges",
     "Requests for a blob sent to a second holder because the first took unusually long to begin.",
+)
+
+HELD = Gauge(
+    "spegel_gossip_transfer_requests_held",
+    "Requests of this node's containerd for blobs and manifests whose first byte is waited for now.",
 )
 
 YIELDS = Counter(

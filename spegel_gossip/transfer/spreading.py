@@ -33,6 +33,8 @@ class Spreading:
         self._router = router
         self._store = store
         self._yields = Yields()
+        self.yields = 0
+        """Answers without a byte since the start."""
 
     async def ingest_of(self, digest: Digest) -> PartialStatus | None:
         """Return how far containerd's own ingest of a blob is; None where it is not pulling it."""
@@ -75,6 +77,7 @@ class Spreading:
     def yielded(self, digest: Digest) -> None:
         """Count an answer without a byte."""
         metrics.YIELDS.inc()
+        self.yields += 1
         self._yields.yielded(digest, trio.current_time())
 
     def began(self, digest: Digest) -> None:

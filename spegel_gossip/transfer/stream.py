@@ -15,6 +15,7 @@ from spegel_gossip.transfer.cuts import Cuts
 from spegel_gossip.transfer.opening import Wanted
 from spegel_gossip.transfer.pace import Pace, Rates, Verdict
 from spegel_gossip.transfer.race import Opener
+from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.transfer.segment import PeerSegment
 from spegel_gossip.transfer.siblings import Families, Sibling
 from spegel_gossip.transfer.zones import ZoneCounter
@@ -29,6 +30,7 @@ class Experience:
     cuts: Cuts
     families: Families
     zones: ZoneCounter
+    reports: Reports
 
 
 class PeerBlobStream:
@@ -96,6 +98,7 @@ class PeerBlobStream:
         self._segment = segment = await self._open(self._wanted)
         self._wanted = replace(self._wanted, stop=segment.opened.stop, size=segment.opened.size)
         metrics.IN_FLIGHT.labels("received").inc()
+        self._experience.reports.opened(self.digest)
 
     async def next_segment(self, offset: int) -> PeerSegment:
         """Return who sends the bytes from `offset` on, the next holder if there was one.
@@ -135,6 +138,8 @@ class PeerBlobStream:
             offset = self.start + delivered
             self._report(segment, offset)
             segment.opened.response.close(drained=offset == segment.opened.stop)
+        if self._wanted.size is not None:
+            self._experience.reports.closed(self.digest)
         self._experience.families.leave(self.digest, self._sibling)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -180,6 +185,8 @@ class PeerBlobStream:
         moved = max(0, offset - segment.opened.start)
         metrics.BYTES.labels("received", "peer").inc(moved)
         self._experience.zones.received(moved, zone=segment.peer.zone)
+        is_growing = self._opener.sources.stall_patience(segment.peer) is not None
+        self._experience.reports.received(self.digest, moved, is_growing=is_growing)
         seconds = trio.current_time() - segment.begun_at
         self._router.report_transfer(segment.source, moved_bytes=moved, seconds=seconds)
         if moved:

@@ -16,6 +16,7 @@ REGISTRY_MEGABITS = 200.0
 NODE_MEGABITS = 400.0
 PULL_TIMEOUT = 90.0
 MAX_EGRESS = 1.05
+FIRST_IMAGE_BYTES = 20_000
 
 
 def begin(lab: Lab, node: Node, reference: str) -> Process:
@@ -62,6 +63,20 @@ def assert_right_everywhere(lab: Lab, image: Artifact) -> None:
         assert node.containerd.wrong_digests(image.digests) == []
 
 
+def assert_accounted(lab: Lab, image: Artifact, reference: str) -> None:
+    wait_until(
+        lambda: all(f"image={reference}" in node.log.read_text() for node in lab.nodes),
+        what="each node's line about the image",
+        timeout=10,
+        logs=[node.log for node in lab.nodes],
+    )
+    sums = [node.cli_json("leases")["bytes"] for node in lab.nodes]
+    # The first image is among them, which is the same for everyone.
+    upstream, saved = (sum(one[origin] for one in sums) for origin in ("upstream", "saved"))
+    assert upstream <= MAX_EGRESS * size_of(image) + FIRST_IMAGE_BYTES * len(lab.nodes)
+    assert saved >= (len(lab.nodes) - MAX_EGRESS) * size_of(image)
+
+
 @pytest.mark.parametrize("layers", [(4, 8), (1, 32), (10, 2)], ids=["four", "one", "ten"])
 def test_a_cold_herd_asks_the_registry_once(lab: Lab, layers: tuple[int, int]) -> None:
     count, mebibytes = layers
@@ -74,6 +89,7 @@ def test_a_cold_herd_asks_the_registry_once(lab: Lab, layers: tuple[int, int]) -
     assert lab.registry.blob_bytes() <= MAX_EGRESS * size_of(image)
     manifests = [one for one in lab.registry.requests() if one.is_manifest and one.method == "GET"]
     assert len(manifests) <= 2
+    assert_accounted(lab, image, reference)
 
 
 def test_pulls_a_moment_apart_read_what_is_still_arriving(lab: Lab) -> None:

@@ -78,6 +78,15 @@ LEASES: LeasesShape = {
     ],
     "fetching": [],
     "waiting": 2,
+    "counts": {
+        "granted": 4,
+        "attached": 9,
+        "refused": 0,
+        "lost": {"stalled": 1, "silent": 0, "ended": 2},
+    },
+    "held": {"now": 1, "total": 7},
+    "yields": 3,
+    "bytes": {"upstream": 1 << 20, "complete": 1 << 20, "partial": 2 << 20, "saved": 3 << 20},
 }
 STATUS: StatusShape = {
     "node": "node-a",
@@ -217,7 +226,10 @@ async def test_leases_are_shown_with_how_far_they_are(run: Run) -> None:
     output = await run("leases")
 
     assert "fetches nothing; 2 questions wait" in output
-    assert words(output)[-1] == [DIGEST, "node-b", "1.0", "MiB", "2.0", "MiB", "1.5", "s", "3"]
+    assert words(output)[2] == [DIGEST, "node-b", "1.0", "MiB", "2.0", "MiB", "1.5", "s", "3"]
+    assert "4; lost: 1 stalled, 0 silent, 2 ended; refused 0" in output
+    assert "1 now, 7 in all; slots yielded 3" in output
+    assert "3.0 MiB (75 %)" in output
     assert json.loads(await run("leases", "--json")) == LEASES
 
 
