@@ -9,6 +9,7 @@ Where things are; imports point inward, from the bottom of this list to its top:
     directory   what owners know, what holders must tell them             core
     swarm       for one blob: wait, read from whom, go on, give up        core
     content     the content store port
+    pulling     the pulling port
     routing     the router port
     fetching    the fetching port
     wire        both peer sockets: sealed datagrams, signed HTTP          tool
@@ -18,6 +19,7 @@ Where things are; imports point inward, from the bottom of this list to its top:
     discovery   where seed addresses come from                            room
     lookup      the router over directory and ring                        room
     transfer    blobs and manifests between nodes                         room
+    prefetch    has nodes pull an image before it is needed               room
     stores      containerd's content, or an OCI image layout              room
     registry    the endpoint that containerd uses as its mirror           room
     client      an OCI registry client, behind pull and push              room

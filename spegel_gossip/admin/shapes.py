@@ -200,6 +200,38 @@ class LeasesShape(TypedDict):
     bytes: ArrivedShape
 
 
+class PrefetchNodeShape(TypedDict):
+    """How one node stands with a prefetched image."""
+
+    name: str
+    zone: str
+    state: str
+    """`waiting`, `pulling`, `done` or `failed`."""
+
+    here: int
+    total: int
+    """Bytes that were to come and that are there; 0 before it is known, and where all was there."""
+
+    upstream: int
+    peers: int
+    """Bytes of them by where they came from; both 0 where its containerd did not ask the mirror."""
+
+    seconds: float
+    problem: str
+    """Empty, or one of `pulling.PullProblem`, in small letters."""
+
+    detail: str
+
+
+class PrefetchShape(TypedDict):
+    """POST /prefetch with `image`, `nodes`, `at_once`; GET /prefetch?id=; POST /prefetch/stop with `id`."""
+
+    id: str
+    image: str
+    ended: bool
+    nodes: list[PrefetchNodeShape]
+
+
 class StoreShape(TypedDict):
     """How the content store is, and what is in it."""
 

@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "holders": "Show which nodes hold an image or a digest.",
     "leases": "Show which nodes fetch what from the registry now.",
     "explain": "Show what a pull of an image would do on this node, and why.",
+    "prefetch": "Have nodes pull an image before anything needs it.",
     "purge": "Have all nodes forget what a tag names.",
     "pull": "Pull an image from a registry into an image layout.",
     "push": "Push an image from an image layout to a registry.",

@@ -247,6 +247,10 @@ class Lookup:
 
     # -- what can be seen ---------------------------------------------------------------------
 
+    def peer(self, name: str) -> Peer | None:
+        """Return a live member other than this node."""
+        return self._transport.peer(name)
+
     def ring_shares(self) -> list[RingShare]:
         """Return each member's part of the ring, by name."""
         ring = self._directory.ring

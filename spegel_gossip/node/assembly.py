@@ -28,9 +28,10 @@ from spegel_gossip.lookup.reaching import Reacher
 from spegel_gossip.node.listeners import listen
 from spegel_gossip.node.readiness import Readiness
 from spegel_gossip.node.reading import read_manifest
-from spegel_gossip.node.stores import make_store
+from spegel_gossip.node.stores import make_puller, make_store
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reach import Reach
+from spegel_gossip.pulling import ImagePuller
 from spegel_gossip.registry.app import create_app
 from spegel_gossip.registry.config import RegistryConfig
 from spegel_gossip.splice.config import PumpConfig
@@ -81,6 +82,7 @@ class Parts:
     readiness: Readiness
     fetcher: PeerBlobFetcher
     reports: Reports
+    puller: ImagePuller
     spreading: Spreading | None
     reach: Reach
 
@@ -156,7 +158,9 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     )
     reports = Reports(partial(read_manifest, store), store.blobs().__contains__)
     spreading = Spreading(lookup.fetches, store) if config.swarm else None
-    fetcher = PeerBlobFetcher(lookup, peer_client, transfer, reports, zone=config.zone, spreading=spreading)
+    fetcher = PeerBlobFetcher(
+        lookup, peer_client, transfer, zone=config.zone, spreading=spreading, reports=reports
+    )
     readiness = Readiness(
         store=store,
         has_seeds=bool(config.seeds or config.seed_dns or config.kubernetes_service or memory.addresses),
@@ -192,6 +196,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         readiness=readiness,
         fetcher=fetcher,
         reports=reports,
+        puller=make_puller(config, store),
         spreading=spreading,
         reach=reach,
     )

@@ -18,6 +18,7 @@ from spegel_gossip.hosts.keeper import run_hosts
 from spegel_gossip.node.assembly import Parts, build
 from spegel_gossip.node.explaining import Explainer
 from spegel_gossip.node.keyring import KeyringControl
+from spegel_gossip.node.prefetching import Prefetching
 from spegel_gossip.node.snapshots import Snapshots
 from spegel_gossip.node.zone import with_zone
 from spegel_gossip.splice.lateness import run_lateness_probe
@@ -70,16 +71,22 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
     explainer = Explainer(parts)
     snapshots = Snapshots(parts, started_at=trio.current_time()).by_name() | explainer.snapshots()
     keyring = KeyringControl(config.cluster_key_file, parts.credentials)
+    prefetching = Prefetching(parts)
     admin = AdminServer(
         config.admin_socket_path,
-        {f"/{name}": snapshot for name, snapshot in snapshots.items()} | {"/keyring": keyring.show},
-        keyring.commands() | {f"/{name}": command for name, command in explainer.commands().items()},
+        {f"/{name}": snapshot for name, snapshot in snapshots.items()}
+        | {"/keyring": keyring.show}
+        | prefetching.snapshots(),
+        keyring.commands()
+        | {f"/{name}": command for name, command in explainer.commands().items()}
+        | prefetching.commands(),
     )
     # First what can fail on the operator's account, then what others are told of.
     await nursery.start(admin.run)
     nursery.start_soon(run_lateness_probe)
-    nursery.start_soon(parts.store.run, partial(_on_content, parts))
+    nursery.start_soon(parts.store.run, partial(_on_content, parts, prefetching))
     nursery.start_soon(parts.reports.run)
+    nursery.start_soon(prefetching.run)
     if parts.peer_tls is not None:
         await nursery.start(parts.peer_tls.run)
     await nursery.start(parts.datagrams.run)
@@ -116,9 +123,10 @@ async def _start(parts: Parts, stopping: trio.Event, nursery: trio.Nursery) -> N
     parts.readiness.listening(trio.current_time())
 
 
-async def _on_content(parts: Parts, event: ContentEvent) -> None:
+async def _on_content(parts: Parts, prefetching: Prefetching, event: ContentEvent) -> None:
     await parts.lookup.on_content(event)
     await parts.reports.on_content(event)
+    await prefetching.jobs.on_content(event)
 
 
 async def _wind_up(parts: Parts, everything: trio.CancelScope) -> None:

@@ -46,12 +46,12 @@ class PeerBlobFetcher:
         router: Router,
         client: PeerClient,
         config: TransferConfig,
-        reports: Reports,
         *,
         zone: str = "",
         spreading: Spreading | None = None,
+        reports: Reports | None = None,
     ) -> None:
-        """Take the process's router and client, who counts what comes, this node's zone and its swarm."""
+        """Take the process's router and client, this node's zone, its part in the swarm, and who counts."""
         self._router = router
         self._spreading = spreading
         self._client = client
@@ -63,7 +63,7 @@ class PeerBlobFetcher:
             cuts=Cuts(trio.current_time),
             families=Families(),
             zones=ZoneCounter(zone),
-            reports=reports,
+            reports=reports or Reports(),
         )
         self._manifests = SingleFlight(
             VerifiedManifests(max_bytes=config.manifest_cache_bytes), self._fetch_manifest

@@ -36,6 +36,17 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
+Read = Callable[[Digest], Awaitable[bytes | None]]
+
+
+async def _nothing(_digest: Digest) -> bytes | None:
+    return None
+
+
+def _never(_digest: Digest) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class _Image:
     """An image that is coming, or has come."""
@@ -48,13 +59,11 @@ class _Image:
 class Reports:
     """Takes in what is asked for, what comes, and what is here then."""
 
-    def __init__(
-        self, read: Callable[[Digest], Awaitable[bytes | None]], is_held: Callable[[Digest], bool]
-    ) -> None:
+    def __init__(self, read: Read = _nothing, is_held: Callable[[Digest], bool] = _never) -> None:
         """Start with nothing.
 
         Args:
-            read: a manifest that is here
+            read: a manifest that is here; by default there are none
             is_held: whether a blob is here
         """
         self._read = read

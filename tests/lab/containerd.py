@@ -18,13 +18,17 @@ TOOLS = Path(__file__).resolve().parents[2] / ".tools"
 
 _HASH_STEP = 4 * 1024 * 1024
 
-# Plugins that want what a namespace has not (a CNI, a block device), or that nothing here uses.
-_NOT_WANTED = (
+# What kubelets drive: left out unless a test is about it, since it costs each start half a second.
+_CRI = (
     "io.containerd.grpc.v1.cri",
     "io.containerd.cri.v1.images",
     "io.containerd.cri.v1.runtime",
     "io.containerd.podsandbox.controller.v1.podsandbox",
     "io.containerd.sandbox.controller.v1.shim",
+)
+
+# Plugins that want what a namespace has not (a CNI, a block device), or that nothing here uses.
+_NOT_WANTED = (
     "io.containerd.nri.v1.nri",
     "io.containerd.internal.v1.opt",
     "io.containerd.internal.v1.restart",
@@ -100,6 +104,10 @@ class Containerd:
         self.log = directory / "containerd.log"
         self.more_config = ""
         """TOML that is added to its configuration at the next start."""
+
+        self.has_cri = False
+        """Whether it has the CRI plugin from the next start on, with the node's hosts directory."""
+
         self._hosts = hosts
         self._config = directory / "containerd.toml"
         self._state = directory / "run" / "state"
@@ -116,14 +124,21 @@ class Containerd:
             return
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         version = 2 if self.build.version.startswith("1.") else 3
-        not_wanted = ", ".join(f'"{name}"' for name in _NOT_WANTED)
+        left_out = _NOT_WANTED if self.has_cri else (*_CRI, *_NOT_WANTED)
+        not_wanted = ", ".join(f'"{name}"' for name in left_out)
         self._config.write_text(
             f'version = {version}\nroot = "{self.root}"\nstate = "{self._state}"\n'
             f'disabled_plugins = [{not_wanted}]\n[grpc]\n  address = "{self.socket}"\n'
-            '[debug]\n  level = "warn"\n' + self.more_config
+            '[debug]\n  level = "warn"\n' + self._cri_config() + self.more_config
         )
         argv = self.namespace.argv(str(self.build.daemon), "--config", str(self._config))
         self._process = Process(argv, log=self.log)
+
+    def _cri_config(self) -> str:
+        if not self.has_cri:
+            return ""
+        plugin = "io.containerd.grpc.v1.cri" if self.build.version.startswith("1.") else _CRI[1]
+        return f'[plugins."{plugin}".registry]\n  config_path = "{self._hosts}"\n'
 
     def wait_ready(self) -> None:
         """Wait until it answers ctr."""

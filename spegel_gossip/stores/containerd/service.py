@@ -1,4 +1,4 @@
-"""containerd's gRPC API: the only module that knows grpc.
+"""containerd's gRPC API: besides `pulls`, the only module that knows grpc.
 
 Everything here blocks and is called from worker threads: grpcio has no trio. Every
 call has a deadline, because trio cannot cancel a thread. The generated stubs carry
@@ -73,6 +73,11 @@ class ContainerdService:
         self._namespaces: Any = namespaces_pb2_grpc.NamespacesStub(self._channel)
         self._version: Any = version_pb2_grpc.VersionStub(self._channel)
 
+    @property
+    def channel(self) -> grpc.Channel:
+        """The connection itself; whoever calls through it translates grpc's errors."""
+        return self._channel
+
     def close(self) -> None:
         """Drop the connection; calls in flight fail."""
         self._channel.close()
@@ -128,7 +133,7 @@ class ContainerdService:
         return [IngestRecord(str(s.ref), int(s.offset), int(s.total)) for s in answer.statuses]
 
     def abort(self, ref: str) -> None:
-        """Throw an ingest away; the only thing that is ever changed in containerd."""
+        """Throw an ingest away; the only thing that is ever changed in containerd unasked."""
         self._find(self._content.Abort, content_pb2.AbortRequest(ref=ref))
 
     def images(self) -> list[ImageRecord]:

@@ -25,6 +25,7 @@ from spegel_gossip.stores.containerd.config import CONTENT_PLUGIN, ContainerdCon
 from spegel_gossip.stores.containerd.follower import Follower
 from spegel_gossip.stores.containerd.inspection import Inspector
 from spegel_gossip.stores.containerd.link import Link
+from spegel_gossip.stores.containerd.pulls import ContainerdPuller
 from spegel_gossip.stores.containerd.readers import ServiceReader
 from spegel_gossip.stores.containerd.survey import Examiner, held_size
 from spegel_gossip.stores.files.content_root import ContentRoot
@@ -57,6 +58,9 @@ class ContainerdStore:
         """
         self._config = config
         self._link = Link(config)
+        self.puller = ContainerdPuller(config, self._link)
+        """Has this containerd pull, when an operator asks for it."""
+
         reason = f"containerd at {config.address} was not asked yet"
         self._inventory = Inventory(Availability(is_connected=False, is_readable=False, reason=reason))
         manifests = ManifestCache()

@@ -81,6 +81,7 @@ def test_no_command_shows_the_help_and_is_an_error(capsys: pytest.CaptureFixture
         "ring",
         "holders",
         "leases",
+        "prefetch",
         "pull",
         "push",
         "serve",

@@ -10,7 +10,6 @@ import trio
 
 from spegel_gossip.content import ContentStore
 from spegel_gossip.fetching import BlobStream
-from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import Peer
 from spegel_gossip.splice.delivery import Delivery
 from spegel_gossip.splice.pump import Pump
@@ -18,7 +17,6 @@ from spegel_gossip.swim.address import Address
 from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
-from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.transfer.server import TransferServer
 from spegel_gossip.transfer.tail import Place
 from spegel_gossip.wire.client import PeerClient
@@ -69,20 +67,9 @@ async def client(running: trio.Nursery) -> AsyncIterator[PeerClient]:
     client.close()
 
 
-async def read_nothing(digest: Digest) -> bytes | None:
-    return None
-
-
 @pytest.fixture
-def reports() -> Reports:
-    return Reports(read_nothing, lambda digest: False)
-
-
-@pytest.fixture
-def fetcher(
-    router: TableRouter, client: PeerClient, config: TransferConfig, reports: Reports
-) -> PeerBlobFetcher:
-    return PeerBlobFetcher(router, client, config, reports)
+def fetcher(router: TableRouter, client: PeerClient, config: TransferConfig) -> PeerBlobFetcher:
+    return PeerBlobFetcher(router, client, config)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from spegel_gossip.testing.memory_store import MemoryStore
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
 from spegel_gossip.transfer.hedging import MIN_SAMPLES
-from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.wire.client import PeerClient
 
 Blob = Callable[[int], bytes]
@@ -246,12 +245,12 @@ async def test_the_sources_of_wrong_bytes_are_not_asked_for_them_again(
 
 
 async def test_finding_a_source_takes_no_longer_than_it_may(
-    router: TableRouter, script_holder: ScriptHolder, client: PeerClient, reports: Reports, blob: Blob
+    router: TableRouter, script_holder: ScriptHolder, client: PeerClient, blob: Blob
 ) -> None:
     silent = [script_holder(f"silent-{number}", lambda head: None) for number in range(5)]
     router.name_holders([holder.peer for holder in silent])
     hurried = TransferConfig(first_byte_timeout=0.2, answer_timeout=0.5)
-    fetcher = PeerBlobFetcher(router, client, hurried, reports)
+    fetcher = PeerBlobFetcher(router, client, hurried)
     digest = Digest.of(blob(1))
 
     for attempt in (fetcher.open, fetcher.size, fetcher.fetch_manifest):
