@@ -93,6 +93,10 @@ class Finder:
         for batch in batches(self._directory, wanted):
             self._driver.do_later(partial(self._look_ahead, batch))
 
+    def know(self, key: PackedKey, answer: KeyAnswer) -> None:
+        """Keep what an answer about one key says of another."""
+        self._cache.put(key, answer, trio.current_time())
+
     def forget(self, key: PackedKey) -> None:
         """Use an answer no more: it turned out wrong."""
         self._cache.drop(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -165,6 +166,9 @@ class Lookup:
         digest = digest_of(answer.digest)
         if digest is None or (not peers and not self._directory.has_advertised(pack_key(digest))):
             raise NoHolderError(name)
+        if peers:
+            # Who has a tag has the manifest that it names, which is what the mirror asks for next.
+            self._finder.know(pack_key(digest), replace(answer, digest=None, observed_at_ms=0))
         return TagHolders(name, digest, answer.observed_at_ms / 1000, tuple(peers))
 
     def lookup_ahead(self, digests: Sequence[Digest]) -> None:

@@ -300,6 +300,23 @@ async def test_a_tag_is_what_upstream_said_last(nodes: Nodes) -> None:
     assert found.observed_at > 0
 
 
+async def test_who_has_a_tag_is_asked_for_its_manifest_without_another_question(nodes: Nodes) -> None:
+    everybody = [await nodes.make(f"node-{number}") for number in range(6)]
+    for at, node in enumerate(everybody):
+        node.meets(*everybody[at + 1 :])
+    await until_told(*everybody)
+    asker, *others = everybody
+    digest = next(digest for digest in BLOBS if asker.name not in asker.lookup.owners(digest))
+    holder = others[0]
+    await add(holder, digest)
+    await tag(holder, digest)
+    await until(finding_tag(asker))
+    await asker.lookup.lookup_tag(TAG)
+    sent = asker.datagrams.sent
+    assert names(await asker.lookup.lookup(digest, Purpose.FETCH)) == [holder.name]
+    assert asker.datagrams.sent == sent
+
+
 async def test_a_pull_that_the_mirror_answered_is_as_old_as_its_answer(nodes: Nodes) -> None:
     a, b, c = await nodes.three()
     a.lookup.tag_answered(TAG, None)
