@@ -1,41 +1,28 @@
 """The image that scripts/image has written, and a lab of two nodes that run it."""
 
-import os
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from image.confined import inside
+from lab.absent import not_run
+from lab.built import image_archive
 from lab.cluster import Lab, missing_for_lab
 from lab.node import Node
-from spegel_gossip.version import __version__
-
-DIST = Path(__file__).resolve().parents[2] / "dist"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-def _not_run(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI must run this, but {reason}")
-    pytest.skip(f"not run: {reason}")
 
 
 @pytest.fixture(scope="session")
 def archive() -> Path:
     """The OCI archive for this machine's processor."""
-    path = DIST / f"spegel-gossip-{__version__}-{ARCHITECTURES[platform.machine()]}.tar"
-    if not path.exists():
-        _not_run(f"there is no {path}: scripts/image builds it")
-    return path
+    return image_archive()
 
 
 @pytest.fixture(scope="module")
 def image_lab() -> Iterator[Lab]:
     """A registry and two containerds, none of our processes."""
     if reason := missing_for_lab():
-        _not_run(reason)
+        not_run(reason)
     with Lab(nodes=2, containerd="debian") as lab:
         for node in lab.nodes:
             _mount_cgroups(node)

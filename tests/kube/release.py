@@ -13,13 +13,16 @@ from kube.objects import is_rolled_out
 from kubelab.cluster import KubeCluster
 from kubelab.node import KubeNode
 from lab.process import CommandError, wait_until
+from lab.registry import HOST
 
 NAME = "spegel-gossip"
 NAMESPACE = "spegel-gossip"
+IMAGE = f"{HOST}/spegel-gossip:dev"
 CHART = Path(__file__).resolve().parents[2] / "deploy" / "chart"
 ROLLED_OUT_TIMEOUT = 120.0
 MEMBERS_TIMEOUT = 60.0
 FOUND_TIMEOUT = 30.0
+GONE_TIMEOUT = 30.0
 ADMIN_TIMEOUT = 10.0
 ADMIN_SOCKET = Path("/var/lib/spegel-gossip/admin.sock")
 _LABEL = f"app.kubernetes.io/name={NAME}"
@@ -31,13 +34,19 @@ class Release:
     def __init__(self, cluster: KubeCluster, image: str) -> None:
         self._cluster = cluster
         self._image = image
-        self.hosts_before: dict[str, dict[str, bytes]] = {}
+        self._hosts_before: dict[str, bytes] = {}
 
     def install(self, *values: str) -> None:
         """Install the chart with these values (`name=value`), and wait until it is ready everywhere."""
-        self.hosts_before = {node.name: node.hosts_files() for node in self._cluster.nodes}
+        if not self._hosts_before:
+            self.remember_hosts()
         self._cluster.helm("install", *self._chart(*values), "--create-namespace")
         self.wait_ready(len(self._cluster.nodes))
+
+    def remember_hosts(self) -> None:
+        """Take the hosts.toml files of now for those that are to be there in the end."""
+        # All nodes are made alike, those that are added later too.
+        self._hosts_before = self._cluster.nodes[0].hosts_files()
 
     def begin_upgrade(self, *values: str) -> None:
         """Install the chart again with other values, and do not wait."""
@@ -51,6 +60,19 @@ class Release:
     def uninstall(self) -> None:
         """Take it away, as an operator does; helm waits for what it starts."""
         self._cluster.helm("uninstall", NAME, "-n", NAMESPACE)
+
+    def wait_gone(self) -> None:
+        """Wait until nothing of it is left, the pods of its hook neither: they are told to end, and do."""
+        wait_until(
+            lambda: self._cluster.get("all", "-n", NAMESPACE)["items"] == [],
+            what="nothing to be left of the release",
+            timeout=GONE_TIMEOUT,
+        )
+
+    def changed_nodes(self) -> list[str]:
+        """The nodes whose hosts.toml files are not what was to be there in the end."""
+        nodes = self._cluster.nodes
+        return [node.name for node in nodes if node.hosts_files() != self._hosts_before]
 
     def _chart(self, *values: str) -> list[str]:
         repository, _, tag = self._image.rpartition(":")
@@ -136,6 +158,11 @@ class Release:
         """How often the containers of our pods were started again."""
         statuses = [one["status"].get("containerStatuses", []) for one in self.pods().values()]
         return sum(one["restartCount"] for each in statuses for one in each)
+
+    def command(self, node: KubeNode, *arguments: str) -> str:
+        """Run `spegel-gossip ARGUMENTS` in a node's pod, as an operator does; returns what it printed."""
+        pod = self.pods()[node.name]["metadata"]["name"]
+        return self._cluster.kubectl("exec", "-n", NAMESPACE, pod, "-c", "mirror", "--", NAME, *arguments)
 
     def describe(self) -> str:
         """The logs of our pods."""

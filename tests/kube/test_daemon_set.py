@@ -1,11 +1,15 @@
 """A real DaemonSet on three real nodes: roll-outs, and everything that happens to nodes."""
 
+from collections import Counter
+
 from kube.objects import daemon_set, pod
 from kube.release import Release
 from kubelab.archives import program_image
 from kubelab.cluster import KubeCluster
 from kubelab.programs import program
 from lab.images import MIB, Artifact
+
+HERD_MEGABITS = 50.0
 
 
 def app(seed: int, size: int = 4 * MIB) -> Artifact:
@@ -15,6 +19,25 @@ def app(seed: int, size: int = 4 * MIB) -> Artifact:
 def test_every_node_runs_one_and_all_know_each_other(cluster: KubeCluster, release: Release) -> None:
     assert sorted(release.pods()) == [node.name for node in cluster.nodes]
     assert release.restarts() == 0
+
+
+def test_an_image_that_is_new_to_all_nodes_is_fetched_from_the_registry_once(
+    cluster: KubeCluster, release: Release
+) -> None:
+    image = app(7, 16 * MIB)
+    reference = cluster.push(image, "team/herd", "v1")
+    # Slow enough for all kubelets to want it while it is on its way to the first.
+    cluster.registry.namespace.limit_bandwidth(HERD_MEGABITS)
+
+    cluster.apply(daemon_set("herd", reference))
+
+    release.wait_rolled_out("herd", len(cluster.nodes))
+    fetched = Counter(one.path for one in cluster.registry.requests() if one.is_blob)
+    assert {path.rpartition("/")[2] for path in fetched} >= {image.blobs[-1].digest}
+    assert max(fetched.values()) == 1
+    assert cluster.registry.blob_bytes() <= sum(blob.size for blob in image.blobs)
+    assert {one.client for one in cluster.registry.requests()} == {node.address for node in cluster.nodes}
+    cluster.kubectl("delete", "daemonset/herd", "--wait=false")
 
 
 def test_an_image_that_one_node_has_is_rolled_out_without_the_registry(
@@ -112,6 +135,33 @@ def test_a_node_comes_back_after_a_power_cut_with_what_it_had(cluster: KubeClust
     others[0].pull(reference)
 
 
+def test_pulls_succeed_while_the_release_is_upgraded_node_by_node(
+    cluster: KubeCluster, release: Release
+) -> None:
+    holder, *others = cluster.nodes
+    reference = cluster.push(app(8), "team/load", "v1")
+    holder.pull(reference)
+    before = {name: one["metadata"]["uid"] for name, one in release.pods().items()}
+
+    release.begin_upgrade("podAnnotations.upgraded=yes")
+    pulls = 0
+    while not release.is_upgraded():
+        for node in others:
+            node.pull(reference)
+            node.ctr("images", "rm", "--sync", reference)
+            pulls += 1
+
+    assert pulls >= len(others)
+    after = {name: one["metadata"]["uid"] for name, one in release.pods().items()}
+    assert sorted(after) == sorted(before)
+    assert not set(after.values()) & set(before.values())
+    assert release.restarts() == 0
+    release.wait_ready(len(cluster.nodes))
+    release.wait_holder(others[0], reference, holder.name)
+    cluster.registry.stop()
+    others[0].pull(reference)
+
+
 def test_a_node_that_is_removed_is_forgotten_and_its_images_are_elsewhere(
     cluster: KubeCluster, release: Release
 ) -> None:
@@ -127,3 +177,16 @@ def test_a_node_that_is_removed_is_forgotten_and_its_images_are_elsewhere(
         release.wait_members(node, len(others))
     cluster.registry.stop()
     others[1].pull(reference)
+
+
+def test_uninstall_leaves_every_nodes_hosts_files_as_they_were(
+    cluster: KubeCluster, installed: Release
+) -> None:
+    # Not `release`: Kubernetes counts the node that was removed for a minute more.
+    release = installed
+    assert release.changed_nodes() == [node.name for node in cluster.nodes]
+
+    release.uninstall()
+
+    assert release.changed_nodes() == []
+    release.wait_gone()

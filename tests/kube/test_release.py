@@ -1,15 +1,26 @@
-"""The life of a release that finds its members by EndpointSlices: rights, upgrade under load, uninstall."""
+"""A release that finds its members by EndpointSlices alone: no name of the cluster resolves."""
 
 from kube.objects import pod
 from kube.release import NAME, NAMESPACE, Release
 from kubelab.archives import program_image
 from kubelab.cluster import KubeCluster
 from kubelab.programs import program
-from lab.images import MIB
-from lab.process import CommandError, wait_until
+from lab.process import CommandError
 
 CONTAINERD_VERSIONS = ("debian",)
 VALUES = ("discovery.kind=kubernetes",)
+HAS_DNS = False
+
+
+def test_every_node_finds_the_others_by_their_endpoint_slices(cluster: KubeCluster, release: Release) -> None:
+    (probed, *_) = cluster.nodes
+    service = f"{NAME}-bootstrap.{NAMESPACE}.svc.cluster.local."
+    dns = cluster.control_plane.dns_address
+    # Waited for by the fixture: that all are ready and know each other.
+    assert sorted(release.pods()) == [node.name for node in cluster.nodes]
+    assert not probed.reaches(dns, 53)
+    assert f"--seed-dns={service}" in release.pods()[probed.name]["spec"]["containers"][0]["args"]
+    assert release.restarts() == 0
 
 
 def test_the_token_may_watch_our_own_endpoint_slices_and_nothing_else(
@@ -33,34 +44,6 @@ def test_the_token_may_watch_our_own_endpoint_slices_and_nothing_else(
         assert not may(verb, "secrets", "-n", NAMESPACE)
     assert not may("create", "configmaps", "-n", NAMESPACE)
     assert not may("list", "nodes")
-
-
-def test_pulls_succeed_while_the_release_is_upgraded_node_by_node(
-    cluster: KubeCluster, release: Release
-) -> None:
-    holder, *others = cluster.nodes
-    image = program_image(program("pause"), layers={20: 4 * MIB}, note="load")
-    reference = cluster.push(image, "team/load", "v1")
-    holder.pull(reference)
-    before = {name: one["metadata"]["uid"] for name, one in release.pods().items()}
-
-    release.begin_upgrade(*VALUES, "podAnnotations.upgraded=yes")
-    pulls = 0
-    while not release.is_upgraded():
-        for node in others:
-            node.pull(reference)
-            node.ctr("images", "rm", "--sync", reference)
-            pulls += 1
-
-    assert pulls >= len(others)
-    after = {name: one["metadata"]["uid"] for name, one in release.pods().items()}
-    assert sorted(after) == sorted(before)
-    assert not set(after.values()) & set(before.values())
-    assert release.restarts() == 0
-    release.wait_ready(len(cluster.nodes))
-    release.wait_holder(others[0], reference, holder.name)
-    cluster.registry.stop()
-    others[0].pull(reference)
 
 
 def test_the_first_pod_of_a_new_node_starts_while_the_api_server_is_gone_for_the_others(
@@ -90,17 +73,11 @@ def test_the_first_pod_of_a_new_node_starts_while_the_api_server_is_gone_for_the
 def test_uninstall_leaves_every_nodes_hosts_files_as_they_were(
     cluster: KubeCluster, release: Release
 ) -> None:
-    changed = [node.hosts_files() != release.hosts_before.get(node.name) for node in cluster.nodes]
-    assert all(changed)
+    assert release.changed_nodes() == [node.name for node in cluster.nodes]
+    # The hook's Job finds the hook's pods by name.
+    cluster.control_plane.start_dns()
 
     release.uninstall()
 
-    for node in cluster.nodes:
-        if node.name in release.hosts_before:
-            assert node.hosts_files() == release.hosts_before[node.name]
-    # The pods of the hook are told to end, and do.
-    wait_until(
-        lambda: cluster.get("all", "-n", NAMESPACE)["items"] == [],
-        what="nothing to be left of the release",
-        timeout=30,
-    )
+    assert release.changed_nodes() == []
+    release.wait_gone()

@@ -31,6 +31,7 @@ class ControlPlane:
         self._cgroup = cgroup
         self._grace_period = grace_period
         self._stack = ExitStack()
+        self._dns: Process | None = None
         directory.mkdir()
         namespace.run("ip", "address", "add", f"{dns_address}/16", "dev", "eth0")
         self.server = f"https://{namespace.address}:{PORT}"
@@ -42,7 +43,7 @@ class ControlPlane:
         self._start_etcd()
         self._start_api_server()
         self._start_controllers()
-        self._start_dns()
+        self.start_dns()
 
     def stop(self) -> None:
         """End everything at once; nothing of it is to survive."""
@@ -160,7 +161,10 @@ class ControlPlane:
             f"--authorization-kubeconfig={scheduler}",
         )
 
-    def _start_dns(self) -> None:
+    def start_dns(self) -> None:
+        """Start CoreDNS; nothing happens when it runs."""
+        if self._dns is not None:
+            return
         # system:masters: none of the cluster's own roles covers all that CoreDNS watches.
         kubeconfig = self.pki.kubeconfig("coredns", "system:masters")
         corefile = self._directory / "Corefile"
@@ -168,8 +172,14 @@ class ControlPlane:
         corefile.write_text(
             f".:53 {{\n  bind {self.dns_address}\n  errors\n  ready {self.dns_address}:8181\n  {zone}\n}}\n"
         )
-        process = self._start("coredns", "-conf", str(corefile))
-        self._wait(process, lambda: self._is_answering(self.dns_address, 8181, "/ready"))
+        self._dns = self._start("coredns", "-conf", str(corefile))
+        self._wait(self._dns, lambda: self._is_answering(self.dns_address, 8181, "/ready"))
+
+    def stop_dns(self) -> None:
+        """Stop CoreDNS: no name of the cluster resolves any more."""
+        if self._dns is not None:
+            self._dns.kill()
+            self._dns = None
 
     def objects(self, *arguments: str) -> list[dict[str, object]]:
         """What `kubectl get` finds, as documents."""
