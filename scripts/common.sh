@@ -11,6 +11,13 @@ fail() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
+# need_cgroup_v1: the hierarchies of cgroup v1, in which the Kubernetes nodes of the tests live, or the end with a sentence.
+need_cgroup_v1() {
+    grep -q '^[0-9]*:[a-z,]*\bmemory\b' /proc/self/cgroup || fail "the nodes of tests/kube need the hierarchies of cgroup v1, and this \
+machine has cgroup v2 alone. Boot it with systemd.unified_cgroup_hierarchy=0 (from systemd 256 on also \
+SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1; 258 and later cannot), or use another: there is no way to have both from inside a container."
+}
+
 # need_packages PROGRAM=PACKAGE...: installs what is missing as root on Debian, else names it.
 need_packages() {
     missing=""

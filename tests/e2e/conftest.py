@@ -1,6 +1,7 @@
 """One lab for all cases of a file and a containerd version, and a clean start for each case."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -35,9 +36,24 @@ def _numbers(version: str) -> tuple[int, ...]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # Where a containerd has one way to pull, the case of the other way does not exist: it is not "skipped".
     gone = [item for item in items if item.get_closest_marker("two_ways") and not _has_two_ways(item)]
+    wanted = config.getoption("--containerd").split(",")
+    gone += [item for item in items if _is_ours(item) and not _is_wanted(item, wanted)]
     if gone:
         config.hook.pytest_deselected(items=gone)
         items[:] = [item for item in items if item not in gone]
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return Path(__file__).parent in item.path.parents
+
+
+def _is_wanted(item: pytest.Item, wanted: Sequence[str]) -> bool:
+    # What is about no containerd in particular goes with Debian's. A file about others alone has no version.
+    parameters = (
+        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    )
+    version = parameters.get("containerd_version", "debian")
+    return isinstance(version, str) and (wanted == ["all"] or version in wanted)
 
 
 def _has_two_ways(item: pytest.Item) -> bool:
