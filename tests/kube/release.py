@@ -63,11 +63,17 @@ class Release:
 
     def wait_gone(self) -> None:
         """Wait until nothing of it is left, the pods of its hook neither: they are told to end, and do."""
-        wait_until(
-            lambda: self._cluster.get("all", "-n", NAMESPACE)["items"] == [],
-            what="nothing to be left of the release",
-            timeout=GONE_TIMEOUT,
-        )
+        wait_until(lambda: self._left() == [], what="nothing to be left of the release", timeout=GONE_TIMEOUT)
+
+    def _left(self) -> list[str]:
+        found = self._cluster.get("all", "-n", NAMESPACE)["items"]
+        # Kubernetes keeps the pod of a node that was removed for a minute more.
+        here = {node.name for node in self._cluster.nodes}
+        return [
+            one["metadata"]["name"]
+            for one in found
+            if one["kind"] != "Pod" or one["spec"].get("nodeName") in {None, *here}
+        ]
 
     def changed_nodes(self) -> list[str]:
         """The nodes whose hosts.toml files are not what was to be there in the end."""
