@@ -32,7 +32,7 @@ claims = st.builds(Claim, records, incarnations, st.sampled_from(MemberState), t
 notes = st.binary(max_size=24)
 messages = st.one_of(
     st.builds(Ping, seqs, incarnations, notes),
-    st.builds(Ack, seqs, incarnations, notes),
+    st.builds(Ack, seqs, incarnations, notes, st.integers(0, codec.TIME_LIMIT - 1)),
     st.builds(Nack, seqs),
     st.builds(PingReq, seqs, names, address_lists),
     claims,

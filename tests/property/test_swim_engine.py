@@ -34,7 +34,9 @@ claims = st.builds(
 seqs = st.integers(0, 12)
 messages = st.one_of(
     st.builds(Ping, seqs, incarnations, st.binary(max_size=24)),
-    st.builds(Ack, seqs, incarnations, st.binary(max_size=24)),
+    st.builds(
+        Ack, seqs, incarnations, st.binary(max_size=24), st.sampled_from([0, 1, 1 << 41, (1 << 53) - 1])
+    ),
     st.builds(Nack, seqs),
     st.builds(PingReq, seqs, names, st.just((address_of("n50"),))),
     claims,
@@ -107,6 +109,10 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(name=names, note=st.binary(max_size=24))
     def a_note_is_set(self, name: str, note: bytes) -> None:
         self.both(lambda engine: engine.set_note(name, note))
+
+    @rule(unix_time=st.sampled_from([-5.0, 0.0, 1.7e9, 1e14]))
+    def our_clock_is_set(self, unix_time: float) -> None:
+        self.both(lambda engine: engine.set_clock(unix_time, self.now))
 
     @rule()
     def we_leave(self) -> None:
