@@ -220,7 +220,7 @@ class ContentStore(Protocol):
         """Open the ingest of a blob that is still arriving.
 
         Raises:
-            ContentNotFoundError: there is no such ingest.
+            ContentNotFoundError: there is no such ingest, or `partials` has it and its bytes cannot be read.
         """
 
     async def resolve(self, name: TagName) -> TagChanged:

@@ -121,8 +121,13 @@ class BlobFetcher(Protocol):
             RoutingError: as for `open`.
         """
 
-    async def fetch_manifest(self, digest: Digest) -> bytes:
+    async def fetch_manifest(self, digest: Digest, *, may_lease: bool = True) -> bytes:
         """Return a manifest from another node, verified against its digest.
+
+        Args:
+            digest: of the manifest
+            may_lease: whether the client itself fetches it from upstream if this fails (a GET by digest);
+                a HEAD or a tag never makes this node the one that fetches
 
         Raises:
             RoutingError: as for `open`; a holder that sends other bytes has failed.

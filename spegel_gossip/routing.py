@@ -117,6 +117,12 @@ class FetchNeed:
     waited: float = 0.0
     """Seconds for which containerd has been waiting."""
 
+    is_blind: bool = False
+    """Whether nobody can read what is here before it is whole: the content root cannot be read."""
+
+    is_last: bool = True
+    """Whether it would not bear one more answer without a byte, and so will not come back to wait again."""
+
 
 @dataclass(frozen=True, slots=True)
 class TagHolders:
@@ -192,6 +198,9 @@ class FetchRouter(Protocol):
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob have arrived here, and this node's stamp among its receivers."""
+
+    def peer(self, name: str) -> Peer | None:
+        """Return a live member as somebody who can be talked to; None if it is none, or this node."""
 
     def byteless_leases(self, *, but: Digest) -> int:
         """Return how many of this node's fetches from upstream have no byte yet, one blob's left out."""

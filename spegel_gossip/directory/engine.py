@@ -13,6 +13,7 @@ from typing import Final
 
 from spegel_gossip.directory.advertisement import SPREAD_INTERVAL, Advertisement
 from spegel_gossip.directory.codec import decode_untrusted, encode, encode_answer_within
+from spegel_gossip.directory.former import FormerRings
 from spegel_gossip.directory.inquiry import view_of
 from spegel_gossip.directory.keys import PackedKey, is_tag, token_of
 from spegel_gossip.directory.messages import (
@@ -74,6 +75,7 @@ class Directory:
         self._owner = Owner(self._roster, self.purges, rng=rng)
         self._shard = self._owner.shard
         self._ring = Ring()
+        self._former = FormerRings()
         self._ring_change_at: float | None = None
         self._ring_changed_at = -RING_CHANGE_INTERVAL
         self._outbox: list[Outgoing] = []
@@ -141,6 +143,8 @@ class Directory:
 
     def apply(self, change: RingChange, now: float) -> None:
         """Work by another ring from now on; built from `members`, which may have changed since."""
+        if change.before.zones:
+            self._former.replaced(change.before, now)
         self._ring = change.after
         self._owner.ring_changed(change, now)
         self._advertisement.ring_changed(self._ring, change.renewed, now, change)
@@ -212,6 +216,10 @@ class Directory:
     def live_owners(self, key: PackedKey) -> tuple[str, ...]:
         """Return the preference list without those who died since the ring was made."""
         return tuple(name for name in self.owners(key) if name in self.members)
+
+    def former_owner(self, key: PackedKey, now: float) -> str | None:
+        """Return the live member that was the first owner of a key by the ring of a minute ago, if any."""
+        return next((name for name in self._former.owners(key, now) if name in self.members), None)
 
     def question(self, keys: Sequence[PackedKey], purpose: AskedFor) -> tuple[int, bytes]:
         """Return a question for an owner of these keys, and the id its answer will carry."""

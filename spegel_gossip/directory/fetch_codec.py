@@ -29,6 +29,10 @@ _MAX_SMALL = 0xFFFF
 _MAX_FIELDS = 64
 _FLAG_MUST_DECIDE = 1
 _FLAG_URGENT = 2
+_FLAG_ASKER_CROWDED = 4
+_FLAG_BLIND = 8
+_FLAG_CROWDED = 1
+_FLAG_SPARE = 1
 _FIRST_BYTE_OF_ARRAY = 0x90
 _DECODE_FAILURES = (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException)
 
@@ -42,15 +46,28 @@ def encode_fetch(message: FetchMessage) -> bytes:
     """Return a message as it stands in a datagram or a request body."""
     match message:
         case FetchAsk():
-            flags = _FLAG_MUST_DECIDE * message.must_decide | _FLAG_URGENT * message.is_urgent
-            fields: list[object] = [message.key, message.view, message.offset, message.total, flags]
-            return pack(FetchKind.ASK, message.id, [*fields, list(message.failed), list(message.stalled)])
+            fields: list[object] = [message.key, message.view, message.offset, message.total, _flags(message)]
+            fields += [list(message.failed), list(message.stalled), message.burden]
+            return pack(FetchKind.ASK, message.id, fields)
         case FetchTold():
-            numbers = [message.size, message.token, message.stamp, message.depth]
+            flags = _FLAG_CROWDED * message.is_crowded
+            numbers = [message.size, message.token, message.stamp, message.depth, flags]
             return pack(FetchKind.TOLD, message.id, [message.verdict, list(message.sources), *numbers])
         case Progress():
             items = [[one.key, one.token, one.offset, one.total, int(one.state)] for one in message.items]
-            return pack(FetchKind.PROGRESS, message.id, [message.byteless, int(message.is_growing), items])
+            line = [message.uplink, _FLAG_SPARE * message.has_spare]
+            return pack(
+                FetchKind.PROGRESS, message.id, [message.byteless, int(message.is_growing), items, *line]
+            )
+
+
+def _flags(ask: FetchAsk) -> int:
+    return (
+        _FLAG_MUST_DECIDE * ask.must_decide
+        | _FLAG_URGENT * ask.is_urgent
+        | _FLAG_ASKER_CROWDED * ask.is_crowded
+        | _FLAG_BLIND * ask.is_blind
+    )
 
 
 def decode_fetch_untrusted(data: bytes) -> FetchMessage:
@@ -70,7 +87,7 @@ def decode_fetch_untrusted(data: bytes) -> FetchMessage:
 
 
 def _decode_ask(id_: int, fields: Sequence[object]) -> FetchMessage:
-    key, view, offset, total, flags, failed, stalled, *_ = array(fields, at_least=7, at_most=_MAX_FIELDS)
+    key, view, offset, total, flags, failed, stalled, *more = array(fields, at_least=7, at_most=_MAX_FIELDS)
     said = uint(flags, _MAX_SMALL)
     return FetchAsk(
         id_,
@@ -82,21 +99,29 @@ def _decode_ask(id_: int, fields: Sequence[object]) -> FetchMessage:
         is_urgent=bool(said & _FLAG_URGENT),
         failed=_hashes(failed, MAX_FAILED_TOLD),
         stalled=_hashes(stalled, MAX_FAILED_TOLD),
+        burden=uint(more[0], _MAX_SMALL) if more else 0,
+        is_crowded=bool(said & _FLAG_ASKER_CROWDED),
+        is_blind=bool(said & _FLAG_BLIND),
     )
 
 
 def _decode_told(id_: int, fields: Sequence[object]) -> FetchMessage:
-    verdict, sources, size, token, stamp, depth, *_ = array(fields, at_least=6, at_most=_MAX_FIELDS)
+    verdict, sources, size, token, stamp, depth, *more = array(fields, at_least=6, at_most=_MAX_FIELDS)
     return FetchTold(
         id_,
         uint(verdict, _MAX_SMALL),
         _hashes(sources, MAX_SOURCES_TOLD),
-        *(uint(one, MAX_U64) for one in (size, token, stamp, depth)),
+        size=uint(size, MAX_U64),
+        token=uint(token, MAX_U64),
+        stamp=uint(stamp, MAX_U64),
+        depth=uint(depth, MAX_U64),
+        is_crowded=bool(uint(more[0], _MAX_SMALL) & _FLAG_CROWDED) if more else False,
     )
 
 
 def _decode_progress(id_: int, fields: Sequence[object]) -> FetchMessage:
-    byteless, is_growing, items, *_ = array(fields, at_least=3, at_most=_MAX_FIELDS)
+    byteless, is_growing, items, *more = array(fields, at_least=3, at_most=_MAX_FIELDS)
+    uplink, flags = more[:2] if len(more) > 1 else (0, 0)
     told = []
     for one in array(items, at_most=MAX_PROGRESS_ITEMS):
         key, token, offset, total, state, *_ = array(one, at_least=5, at_most=_MAX_FIELDS)
@@ -109,7 +134,14 @@ def _decode_progress(id_: int, fields: Sequence[object]) -> FetchMessage:
                 state=uint(state, _MAX_SMALL),
             )
         )
-    return Progress(id_, uint(byteless, _MAX_SMALL), bool(uint(is_growing, _MAX_SMALL)), tuple(told))
+    return Progress(
+        id_,
+        uint(byteless, _MAX_SMALL),
+        bool(uint(is_growing, _MAX_SMALL)),
+        tuple(told),
+        uint(uplink, MAX_U64),
+        has_spare=bool(uint(flags, _MAX_SMALL) & _FLAG_SPARE),
+    )
 
 
 _DECODERS: Final[dict[int, Callable[[int, Sequence[object]], FetchMessage]]] = {

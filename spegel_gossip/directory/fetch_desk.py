@@ -27,6 +27,9 @@ from spegel_gossip.swim.names import name_hash
 PROGRESS_OWNERS: Final = 2
 """Owners that hear how far a blob is: the one that decides, and the one that would after it."""
 
+MAX_BURDEN: Final = 0xFFFF
+"""More than any node fetches at once."""
+
 MAX_TOLD_WAITING: Final = 4_096
 """Answers that wait to be taken by whoever asked."""
 
@@ -63,6 +66,9 @@ class FetchDesk:
         stalled: Sequence[str],
         must_decide: bool,
         is_urgent: bool,
+        is_crowded: bool = False,
+        is_blind: bool = False,
+        burden: int = 0,
         now: float,
         unix_ms: int,
     ) -> int:
@@ -78,6 +84,9 @@ class FetchDesk:
             stalled: sources that sent nothing for too long
             must_decide: whether the owners before this one are silent, or all young
             is_urgent: whether the asker has waited as long as it can
+            is_crowded: whether others were seen to pull the same image
+            is_blind: whether nobody could read from this member before it has it all
+            burden: other blobs that it fetches, or may be told to
             now: for the leases
             unix_ms: for the stamps
         """
@@ -94,6 +103,9 @@ class FetchDesk:
             is_urgent,
             tuple(name_hash(name) for name in failed[-MAX_FAILED_TOLD:]),
             tuple(name_hash(name) for name in stalled[-MAX_FAILED_TOLD:]),
+            burden=min(burden, MAX_BURDEN),
+            is_crowded=is_crowded,
+            is_blind=is_blind,
         )
         if owner == self._directory.name:
             self._tell_self(self._answer(ask, owner, now, unix_ms))
@@ -102,18 +114,41 @@ class FetchDesk:
         return id_
 
     def report(
-        self, items: Sequence[ProgressItem], *, byteless: int, is_growing: bool, now: float, unix_ms: int
+        self,
+        items: Sequence[ProgressItem],
+        *,
+        deciders: Sequence[str] = (),
+        byteless: int,
+        is_growing: bool,
+        uplink: int = 0,
+        has_spare: bool = False,
+        now: float,
+        unix_ms: int,
     ) -> None:
-        """Tell the owners of each ingest how far it is."""
+        """Tell the owners of each ingest how far it is, and who decided about it if that is another.
+
+        Args:
+            items: the ingests
+            deciders: for each of them who named its source; empty if nobody did
+            byteless: as in `Progress`
+            is_growing: as in `Progress`
+            uplink: as in `Progress`
+            has_spare: as in `Progress`
+            now: for the leases
+            unix_ms: for the stamps
+        """
         by_owner: dict[str, list[ProgressItem]] = {}
-        for item in items:
-            for owner in self._directory.live_owners(item.key)[:PROGRESS_OWNERS]:
+        for item, decider in zip(items, deciders or [""] * len(items), strict=True):
+            told = dict.fromkeys(self._directory.live_owners(item.key)[:PROGRESS_OWNERS])
+            if decider in self._directory.members:
+                told[decider] = None
+            for owner in told:
                 by_owner.setdefault(owner, []).append(item)
         for owner, theirs in by_owner.items():
             for start in range(0, len(theirs), MAX_PROGRESS_ITEMS):
                 self._next_id += 1
                 some = tuple(theirs[start : start + MAX_PROGRESS_ITEMS])
-                message = Progress(self._next_id, byteless, is_growing, some)
+                message = Progress(self._next_id, byteless, is_growing, some, uplink, has_spare)
                 if owner == self._directory.name:
                     self._set_time(now, unix_ms)
                     self.leases.progress(owner, message, now, unix_ms)

@@ -70,6 +70,12 @@ class FetchAsk:
     """Name hashes of sources that failed the asker a moment ago."""
     stalled: tuple[int, ...] = ()
     """Name hashes of sources that sent nothing for too long, which need not be their fault."""
+    burden: int = 0
+    """Blobs that the asker fetches from upstream, or asked for before this one and was not told of yet."""
+    is_crowded: bool = False
+    """Other members pull the same image now, as the asker was told a moment ago."""
+    is_blind: bool = False
+    """Nobody can read the asker's copy before it is whole: its content root cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,8 @@ class FetchTold:
     """With a source that is still receiving: the asker's place among those who receive."""
     depth: int = 0
     """How many receiving nodes stand between upstream and the asker; 0 where the source has it all."""
+    is_crowded: bool = False
+    """Others asked for it within the last 2 s. Sent unasked, too, to whoever fetches it."""
 
 
 class ProgressState(IntEnum):
@@ -116,10 +124,14 @@ class Progress:
 
     id: int
     byteless: int
-    """Leases of the sender's without a byte yet: they share its line to upstream."""
+    """Blobs of the sender's without a step yet: they share its line, and upstream's, with each other."""
     is_growing: bool
     """Whether any fetch of the sender's from upstream grew since its last report."""
     items: tuple[ProgressItem, ...]
+    uplink: int = 0
+    """Bytes a second that the sender was seen to send when it sent all it could; 0 if it never had to."""
+    has_spare: bool = False
+    """Whether its uplink would bear one more child as it is used now."""
 
 
 FetchMessage = FetchAsk | FetchTold | Progress

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from spegel_gossip.directory.fetch_messages import (
@@ -22,22 +23,11 @@ from spegel_gossip.directory.fetch_messages import (
     ProgressState,
     Verdict,
 )
-from spegel_gossip.directory.keys import PackedKey
-from spegel_gossip.directory.parents import Candidate, Known, choose_source
-from spegel_gossip.directory.spread import MAX_RECEIVERS, Lease, LeaseView, Receiver, Spread
+from spegel_gossip.directory.granting import CROWD_INTERVAL, Grants
+from spegel_gossip.directory.keys import PackedKey, token_of
+from spegel_gossip.directory.parents import MAX_CHILDREN, Candidate, Known, children_allowed, choose_source
+from spegel_gossip.directory.spread import MAX_RECEIVERS, LeaseView, Receiver, Spread
 from spegel_gossip.swim.names import name_hash
-
-MAX_LEASES: Final = 3
-"""Leases of one blob at the same time."""
-
-BYTELESS_PAUSE: Final = 60.0
-"""Seconds for which a node that lost a lease without a byte gets none for that blob."""
-
-MAX_LOSSES: Final = 3
-"""Lost leases in a row after which everybody is left to fetch for itself."""
-
-REFUSAL_INTERVAL: Final = 30.0
-"""Seconds for which it is so: what three nodes cannot fetch, a fourth need not be waited for."""
 
 RECEIVER_TIMEOUT: Final = 5.0
 """Seconds without a word after which a node counts as receiving no more."""
@@ -63,6 +53,18 @@ LOOK_INTERVAL: Final = 0.25
 LARGE_BYTES: Final = 8 << 20
 """From this size on a blob that some have is spread by the tree too, lest one uplink serves all."""
 
+ANSWERS_AT_ONCE: Final = 64
+"""Waiting questions answered in one turn; a thousand would hold the loop."""
+
+NEXT_TURN: Final = 0.005
+"""Seconds until the turn after that."""
+
+SPARE_INTERVAL: Final = 1.0
+"""Seconds for which a node's uplink is unused before it gets one more child."""
+
+UNASKED: Final = 0
+"""The id of what is told without a question."""
+
 MAX_SPREADS: Final = 4_096
 """Blobs followed at once; the one not heard of for longest is forgotten first."""
 
@@ -82,12 +84,15 @@ class Leases:
         """
         self._known = known
         self._zones = zones
-        self._token = first_token
         self._spreads: OrderedDict[PackedKey, Spread] = OrderedDict()
         self._look_at = 0.0
         self._outbox: list[tuple[str, FetchTold]] = []
+        self._turns: dict[PackedKey, float] = {}
+        """When to answer those who wait for a blob, where that is before the next look."""
+        self._uplinks: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
         """What happened: `granted`, `attached`, `lost_stalled`, `lost_silent`, `lost_ended`, `refused`."""
+        self._grants = Grants(first_token, self.counts)
 
     # -- asked --------------------------------------------------------------------------------
 
@@ -109,19 +114,38 @@ class Leases:
             spread = self._open(ask.key)
         self._spreads.move_to_end(ask.key)
         receiver = self._receiver(spread, asker, now, unix_ms)
-        receiver.heard_at, receiver.is_urgent, receiver.is_done = now, ask.is_urgent, False
-        receiver.offset, receiver.total = ask.offset, ask.total or receiver.total or known.size
+        receiver.asked(ask, known.size, now)
+        is_crowded = self._note_asker(spread, asker, now)
         spread.waiting.pop(asker, None)
         spread.detach(receiver)
         self._blame(spread, receiver, failed, stalled, known, now)
         may_grant = ask.must_decide or (known.is_first and not known.is_young)
         told = self._decide(spread, receiver, ask.id, known, now, may_grant=may_grant)
-        if told is not None:
-            return told
-        if not may_grant:
-            return FetchTold(ask.id, Verdict.YOUNG)
-        spread.waiting[asker] = ask.id
-        return FetchTold(ask.id, Verdict.WAIT)
+        if told is None and not may_grant:
+            told = FetchTold(ask.id, Verdict.YOUNG)
+        if told is None:
+            spread.waiting[asker] = ask.id
+            self._take_turn(spread, now)
+            told = FetchTold(ask.id, Verdict.WAIT)
+        return replace(told, is_crowded=True) if is_crowded else told
+
+    def _note_asker(self, spread: Spread, asker: str, now: float) -> bool:
+        """Return whether another member asked a moment ago; tell who fetches it already, once."""
+        others = [
+            name for name, at in spread.last_asked.items() if name != asker and at + CROWD_INTERVAL > now
+        ]
+        spread.last_asked.pop(asker, None)
+        spread.last_asked[asker] = now
+        if len(spread.last_asked) > 2:
+            del spread.last_asked[next(iter(spread.last_asked))]
+        if others and not spread.is_crowd_known:
+            spread.is_crowd_known = True
+            self._outbox += [
+                (one.name, FetchTold(UNASKED, Verdict.LEASE, token=one.lease.token, is_crowded=True))
+                for one in spread.receivers.values()
+                if one.lease is not None and one.name != asker
+            ]
+        return bool(others)
 
     def _blame(
         self,
@@ -152,43 +176,14 @@ class Leases:
         if receiver.lease is not None:
             # Its fetch broke off and containerd begins at the top of its hosts again.
             return FetchTold(id_, Verdict.LEASE, token=receiver.lease.token)
-        source = choose_source(spread, receiver, known, size, self._zones, now)
-        if source is not None:
-            return self._attach(spread, receiver, id_, source, known, size)
-        if spread.refused_until > now:
-            self.counts["refused"] += 1
-            return FetchTold(id_, Verdict.REFUSED)
-        return self._grant_or_wait(spread, receiver, id_, now) if may_grant else None
-
-    def _grant_or_wait(self, spread: Spread, receiver: Receiver, id_: int, now: float) -> FetchTold | None:
-        if not receiver.is_urgent and self._may_hope(spread, receiver, now):
+        if may_grant and spread.is_gathering(receiver, now):
             return None
-        leases = len(spread.leases())
-        is_paused = spread.byteless_until.get(receiver.name, 0.0) > now
-        if leases < MAX_LEASES and not is_paused:
-            return self._grant(receiver, id_, now)
-        has_rivals = any(name != receiver.name for name in spread.waiting)
-        return None if (leases or has_rivals) and not receiver.is_urgent else self._refuse(id_)
-
-    def _may_hope(self, spread: Spread, receiver: Receiver, now: float) -> bool:
-        """Return whether some other node gets bytes that this one may yet be told to read."""
-        return any(
-            one is not receiver
-            and receiver.failed.get(one.name, 0.0) <= now
-            and spread.gets_bytes(one.name, without=receiver.name, holders=(), now=now)
-            for one in spread.receivers.values()
-        )
-
-    def _grant(self, receiver: Receiver, id_: int, now: float) -> FetchTold:
-        self._token += 1
-        receiver.lease = Lease(self._token, granted_at=now, stepped_at=now, heard_at=now)
-        receiver.depth = 1
-        self.counts["granted"] += 1
-        return FetchTold(id_, Verdict.LEASE, token=self._token)
-
-    def _refuse(self, id_: int) -> FetchTold:
-        self.counts["refused"] += 1
-        return FetchTold(id_, Verdict.REFUSED)
+        source = choose_source(spread, receiver, known, size, self._zones, self._uplinks, now)
+        if source is not None:
+            return self._attach(spread, receiver, id_, source, known, size, now)
+        if spread.refused_until > now:
+            return self._grants.refuse(id_)
+        return self._grants.decide(spread, receiver, id_, now) if may_grant else None
 
     def _read(self, id_: int, known: Known, failed: tuple[str, ...]) -> FetchTold:
         names = [name for name in known.holders if name not in failed] or list(known.holders)
@@ -198,8 +193,16 @@ class Leases:
     # -- who reads from whom ------------------------------------------------------------------
 
     def _attach(
-        self, spread: Spread, receiver: Receiver, id_: int, source: Candidate, known: Known, size: int
+        self,
+        spread: Spread,
+        receiver: Receiver,
+        id_: int,
+        source: Candidate,
+        known: Known,
+        size: int,
+        now: float,
     ) -> FetchTold:
+        spread.gather(now)
         spread.attach(receiver, source.name, source.depth + 1 if source.depth else 1)
         self.counts["attached"] += 1
         # What a stamp is for is an order, and a child stands behind its parent in it.
@@ -242,38 +245,28 @@ class Leases:
         receiver.total = item.total or receiver.total
         if has_grown:
             receiver.grown_until = now + GROWING_INTERVAL
+            spread.gather_until = 0.0
         if item.state == ProgressState.DONE:
             self._done(spread, receiver)
         elif item.token and item.token not in spread.fenced:
-            self._lease_progress(spread, receiver, report, item, has_grown=has_grown, now=now)
+            self._grants.progress(spread, receiver, report, item, has_grown=has_grown, now=now)
+        self._weigh(spread, receiver, report, now)
 
-    def _lease_progress(
-        self,
-        spread: Spread,
-        receiver: Receiver,
-        report: Progress,
-        item: ProgressItem,
-        *,
-        has_grown: bool,
-        now: float,
-    ) -> None:
-        lease = receiver.lease
-        if lease is None:
-            # Granted by another owner, which may be gone by the time that this one must decide.
-            lease = receiver.lease = Lease(item.token, granted_at=now, stepped_at=now, heard_at=now)
-            receiver.depth = 1
-            spread.detach(receiver)
-        if lease.token != item.token:
-            return
-        lease.heard_at, lease.sharing = now, report.byteless
-        lease.is_complete = 0 < item.total <= item.offset
-        if has_grown:
-            lease.stepped(now)
-            spread.losses = 0
-        elif report.is_growing and not lease.has_stepped:
-            lease.stepped_at = now
+    def _weigh(self, spread: Spread, receiver: Receiver, report: Progress, now: float) -> None:
+        """Give a node one more child for each second in which its uplink bore those it has with ease."""
+        if report.uplink:
+            self._uplinks[receiver.name] = report.uplink
+        allowed = children_allowed(spread, receiver.name, receiver.total, self._uplinks)
+        unused = allowed - spread.load(receiver.name)
+        if not report.has_spare:
+            receiver.spare_since, receiver.extra = None, max(0, receiver.extra - max(unused, 0))
+        elif unused > 0 or receiver.spare_since is None:
+            receiver.spare_since = now
+        elif now >= receiver.spare_since + SPARE_INTERVAL and allowed < MAX_CHILDREN:
+            receiver.spare_since, receiver.extra = now, receiver.extra + 1
 
     def _done(self, spread: Spread, receiver: Receiver) -> None:
+        spread.gather_until = 0.0
         spread.detach(receiver)
         spread.waiting.pop(receiver.name, None)
         receiver.lease, receiver.is_done, receiver.depth = None, True, 1
@@ -284,35 +277,47 @@ class Leases:
         if receiver is None:
             return
         if receiver.lease is not None:
-            self._lose(spread, receiver, "lost_ended", now)
+            self._grants.lose(spread, receiver, "lost_ended", now)
         spread.drop(name)
 
     # -- time ---------------------------------------------------------------------------------
 
     def member_gone(self, name: str, now: float) -> None:
         """Take in that a member is dead or left."""
+        self._uplinks.pop(name, None)
         for spread in list(self._spreads.values()):
             self._ended(spread, name, now)
             self._answer_waiting(spread, now)
 
     def next_timer_at(self) -> float | None:
         """Return when to look next whether something is lost or can be forgotten."""
-        return self._look_at if self._spreads else None
+        return (
+            min(self._look_at, *self._turns.values())
+            if self._turns
+            else self._look_at
+            if self._spreads
+            else None
+        )
 
     def handle_timer(self, now: float) -> None:
         """Do all that was due by `now`."""
+        for key in [key for key, at in self._turns.items() if at <= now]:
+            del self._turns[key]
+            if key in self._spreads:
+                self._answer_waiting(self._spreads[key], now)
         if now < self._look_at:
             return
         self._look_at = now + LOOK_INTERVAL
         for spread in list(self._spreads.values()):
             for receiver in spread.leases():
-                self._lose_if_due(spread, receiver, now)
+                self._grants.lose_if_due(spread, receiver, now)
             for receiver in [one for one in spread.receivers.values() if _ends_at(one) <= now]:
                 spread.drop(receiver.name)
             spread.byteless_until = {
                 name: until for name, until in spread.byteless_until.items() if until > now
             }
-            self._answer_waiting(spread, now)
+            if spread.key not in self._turns:
+                self._answer_waiting(spread, now)
             if not spread.receivers and not spread.byteless_until and spread.refused_until <= now:
                 del self._spreads[spread.key]
 
@@ -333,32 +338,17 @@ class Leases:
         """Return how many questions wait for an answer."""
         return sum(len(spread.waiting) for spread in self._spreads.values())
 
-    def _lose_if_due(self, spread: Spread, receiver: Receiver, now: float) -> None:
-        lease = receiver.lease
-        if lease is None:
-            return
-        if lease.silent_at <= now:
-            self._lose(spread, receiver, "lost_silent", now)
-        elif lease.stalled_at <= now:
-            self._lose(spread, receiver, "lost_stalled", now)
-
-    def _lose(self, spread: Spread, receiver: Receiver, reason: str, now: float) -> None:
-        lease = receiver.lease
-        if lease is None:
-            return
-        spread.fence(lease.token)
-        receiver.lease, receiver.grown_until = None, 0.0
-        if not lease.has_stepped:
-            spread.byteless_until[receiver.name] = now + BYTELESS_PAUSE
-        self.counts[reason] += 1
-        spread.losses += 1
-        if spread.losses >= MAX_LOSSES:
-            spread.losses = 0
-            spread.refused_until = now + REFUSAL_INTERVAL
+    def _take_turn(self, spread: Spread, now: float) -> None:
+        """See to it that those who wait for others to come first are answered when that time is over."""
+        waits_until = [at for at in (spread.gather_until, spread.share_at) if at > now]
+        if waits_until:
+            self._turns[spread.key] = min(waits_until)
 
     def _answer_waiting(self, spread: Spread, now: float) -> None:
-        for name, id_ in list(spread.waiting.items()):
-            receiver = spread.receivers[name]
+        answered = 0
+        # By burden and rank, and not as they came: who comes first to one layer comes first to all.
+        for name in sorted(spread.waiting, key=lambda name: spread.receivers[name].order):
+            receiver, id_ = spread.receivers[name], spread.waiting[name]
             if receiver.heard_at + WAIT_TIMEOUT <= now:
                 del spread.waiting[name]
                 continue
@@ -366,6 +356,12 @@ class Leases:
             if told is not None:
                 del spread.waiting[name]
                 self._outbox.append((name, told))
+                answered += 1
+            if answered == ANSWERS_AT_ONCE:
+                self._turns[spread.key] = now + NEXT_TURN
+                return
+        if spread.waiting:
+            self._take_turn(spread, now)
 
     def _open(self, key: PackedKey) -> Spread:
         spread = self._spreads[key] = Spread(key)
@@ -378,7 +374,8 @@ class Leases:
         if receiver is None:
             # By the clock, so that what two owners say can be compared; one after the other, where it stands.
             spread.last_stamp = max(spread.last_stamp + 1, unix_ms)
-            receiver = spread.receivers[name] = Receiver(name, spread.last_stamp, now)
+            rank = name_hash(name) ^ token_of(spread.key)
+            receiver = spread.receivers[name] = Receiver(name, spread.last_stamp, now, rank)
         return receiver
 
 

@@ -17,7 +17,10 @@ HOP_TIME: Final = 0.05
 """Seconds that each node in a chain adds: a step of 1 MiB, and the look whether there is one."""
 
 ASSUMED_UPLINK: Final = 125_000_000
-"""Bytes a second that a node is taken to be able to send: 1 Gbit/s."""
+"""Bytes a second that a node is taken to be able to send until it was seen to do its best: 1 Gbit/s."""
+
+MAX_CHILDREN: Final = 4
+"""Nodes that read one blob from one node, however idle its uplink is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,52 +45,74 @@ class Candidate:
     """Nodes between upstream and it, itself with them; 0 where it has it all."""
     load: int
     is_near: bool
+    is_free: bool
+    rank: int
 
 
-def children_allowed(receivers: int, size: int) -> int:
-    """Return how many nodes may read one blob from one node.
+def children_allowed(spread: Spread, name: str, size: int, uplinks: Mapping[str, int]) -> int:
+    """Return how many nodes may read one blob from a node.
 
     A chain uses every uplink once and is the fastest while its length costs less than the
-    blob; a tree of two is next, and every further child costs the others their bandwidth.
+    blob; a tree of two is next, and every further child costs the others their bandwidth,
+    unless the uplink was seen to be unused.
     """
-    return 1 if (receivers - 1) * HOP_TIME < size / ASSUMED_UPLINK else 2
+    uplink = uplinks.get(name, ASSUMED_UPLINK)
+    is_chain = (len(spread.receivers) - 1) * HOP_TIME < size / uplink
+    receiver = spread.receivers.get(name)
+    return min((1 if is_chain else 2) + (0 if receiver is None else receiver.extra), MAX_CHILDREN)
 
 
 def choose_source(
-    spread: Spread, receiver: Receiver, known: Known, size: int, zones: Mapping[str, str], now: float
+    spread: Spread,
+    receiver: Receiver,
+    known: Known,
+    size: int,
+    zones: Mapping[str, str],
+    uplinks: Mapping[str, int],
+    now: float,
 ) -> Candidate | None:
     """Return whom a node is to read from, None where nobody has a slot to spare or is ahead of it."""
-    allowed = children_allowed(len(spread.receivers), size)
     zone = zones.get(receiver.name)
-    candidates = [
-        Candidate(name, 0, spread.load(name), zones.get(name) == zone)
-        for name in known.holders
-        if receiver.failed.get(name, 0.0) <= now
-    ]
+
+    def candidate(name: str, depth: int) -> Candidate:
+        load = spread.load(name)
+        is_free = load < children_allowed(spread, name, size, uplinks)
+        return Candidate(name, depth, load, zones.get(name) == zone, is_free, spread.rank_of(name))
+
+    candidates = [candidate(name, 0) for name in known.holders if receiver.failed.get(name, 0.0) <= now]
+    is_fresh = not receiver.offset and not spread.load(receiver.name)
     if receiver.total:
         candidates += [
-            Candidate(one.name, max(one.depth, 1), spread.load(one.name), zones.get(one.name) == zone)
+            candidate(one.name, max(one.depth, 1))
             for one in spread.receivers.values()
-            if _is_ahead(one, receiver)
+            if _is_ahead(one, receiver, is_fresh=is_fresh)
             and one.name not in known.holders
             and receiver.failed.get(one.name, 0.0) <= now
         ]
-    free = [one for one in candidates if one.load < allowed]
-    if not free and (receiver.is_urgent or known.holders):
-        free = candidates
-    free.sort(key=lambda one: (not one.is_near, one.load >= allowed, one.depth, one.load, one.name))
+    if not (receiver.is_urgent or known.holders):
+        candidates = [one for one in candidates if one.is_free]
+    candidates.sort(key=_preference)
     return next(
         (
             one
-            for one in free
+            for one in candidates
             if spread.gets_bytes(one.name, without=receiver.name, holders=known.holders, now=now)
         ),
         None,
     )
 
 
-def _is_ahead(one: Receiver, receiver: Receiver) -> bool:
-    if one is receiver:
+def _preference(one: Candidate) -> tuple[bool, bool, int, int, int, str]:
+    return not one.is_free, not one.is_near, one.depth, one.load, one.rank, one.name
+
+
+def _is_ahead(one: Receiver, receiver: Receiver, *, is_fresh: bool) -> bool:
+    """Return whether a node has bytes to give to another, or will have them first.
+
+    Of two that have as many, the one that was told its source first. A fresh node, which has
+    nothing and from which nobody reads, comes after all others, however long it waited.
+    """
+    if one is receiver or (one.is_blind and not one.is_done):
         return False
-    is_level = one.offset == receiver.offset and one.stamp < receiver.stamp
+    is_level = one.offset == receiver.offset and (is_fresh or one.stamp < receiver.stamp)
     return one.is_done or one.offset > receiver.offset or is_level

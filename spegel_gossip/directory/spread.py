@@ -5,10 +5,12 @@ The owner's memory of it, without the rules: those are in `leases`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from spegel_gossip.directory.fetch_messages import FetchAsk
 from spegel_gossip.directory.keys import PackedKey
 
 MAX_RECEIVERS: Final = 4_096
@@ -17,14 +19,17 @@ MAX_RECEIVERS: Final = 4_096
 MAX_DEPTH: Final = MAX_RECEIVERS
 """Nodes in a row looked at, where what was told in turns may have made a circle."""
 
+GATHER_INTERVAL: Final = 0.1
+"""Seconds for which those who ask are gathered, unless a byte comes first; only then could they read."""
+
 MAX_FENCED: Final = 16
 """Tokens of lost leases remembered for one blob."""
 
 FIRST_STEP_TIMEOUT: Final = 10.0
 """Seconds a lease has for its first step, while nothing else of its holder grows."""
 
-MAX_SHARED_LINE: Final = 3
-"""Leases without a byte that share their holder's line at most: containerd fetches three at once."""
+MAX_SHARED_LINE: Final = 12
+"""Blobs without a byte that are taken to share the line to upstream, at most: a bound on the patience."""
 
 STEP_TIMEOUT: Final = 2.0
 """Seconds without a step, at least, after which a lease that had one is lost."""
@@ -86,6 +91,13 @@ class Receiver:
     name: str
     stamp: int
     heard_at: float
+    rank: int = 0
+    """Its place among those who would else be equal: another one for each blob."""
+    asked_at: float = -math.inf
+    burden: int = 0
+    is_crowded: bool = False
+    is_blind: bool = False
+    """Nobody can read its copy before it is whole."""
     offset: int = 0
     total: int = 0
     lease: Lease | None = None
@@ -98,6 +110,21 @@ class Receiver:
     grown_until: float = 0.0
     """Until when it counts as growing by itself, wherever its bytes come from."""
     is_urgent: bool = False
+    extra: int = 0
+    """Children that it may have beyond the usual, because its uplink was unused."""
+    spare_since: float | None = None
+
+    @property
+    def order(self) -> tuple[bool, int, int]:
+        """Its place in the line of those who wait."""
+        return self.is_blind, self.burden, self.rank
+
+    def asked(self, ask: FetchAsk, size: int, now: float) -> None:
+        """Take in what it says of itself as it asks."""
+        self.heard_at = self.asked_at = now
+        self.is_urgent, self.is_done = ask.is_urgent, False
+        self.burden, self.is_crowded, self.is_blind = ask.burden, ask.is_crowded, ask.is_blind
+        self.offset, self.total = ask.offset, ask.total or self.total or size
 
     def is_root(self, now: float) -> bool:
         """Return whether bytes come to it that come from no other receiver, as far as is known."""
@@ -131,6 +158,25 @@ class Spread:
     """Nodes whose lease was lost without a byte, and until when they get none."""
     fenced: dict[int, None] = field(default_factory=dict)
     last_stamp: int = 0
+    was_leased: bool = False
+    share_at: float = 0.0
+    """Until when a burdened asker waits for one that has less to fetch; 0 before the first such."""
+    gather_until: float = 0.0
+    """Until when those who come are told to wait, so that not the first to come are the first in the tree."""
+    has_gathered: bool = False
+    last_asked: dict[str, float] = field(default_factory=dict)
+    """The two members that asked last, and when."""
+    is_crowd_known: bool = False
+
+    def gather(self, now: float) -> None:
+        """Let those who come after the first wait for each other, once: there is no byte to be had yet."""
+        if not self.has_gathered:
+            self.has_gathered, self.gather_until = True, now + GATHER_INTERVAL
+
+    def is_gathering(self, receiver: Receiver, now: float) -> bool:
+        """Return whether a node waits for its place; one that had a source, or a byte, does not."""
+        is_new = not (receiver.offset or receiver.failed or receiver.is_urgent)
+        return is_new and now < self.gather_until
 
     def leases(self) -> list[Receiver]:
         """Return who has a lease."""
@@ -160,6 +206,11 @@ class Spread:
             if not siblings:
                 self.children.pop(child.parent, None)
             child.parent = None
+
+    def rank_of(self, name: str) -> int:
+        """Return a node's place among equals; 0 for one that never asked."""
+        receiver = self.receivers.get(name)
+        return 0 if receiver is None else receiver.rank
 
     def load(self, name: str) -> int:
         """Return how many nodes read from this one."""

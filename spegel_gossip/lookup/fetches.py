@@ -35,6 +35,7 @@ from spegel_gossip.routing import (
 )
 from spegel_gossip.swarm.patience import URGENT_AFTER, stall_patience
 from spegel_gossip.swarm.receptions import Receptions, ReceptionState
+from spegel_gossip.swarm.uplink import Uplink
 
 log = structlog.get_logger(__name__)
 
@@ -72,12 +73,18 @@ class _Question:
     """One that is open with an owner."""
 
     owner: str
+    key: PackedKey
     heard_at: float = -math.inf
     told: FetchTold | None = None
     is_held: bool = False
     """The owner has said to wait."""
 
     changed: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def verdict(self) -> int:
+        """What the owner said; WAIT while it said nothing."""
+        return Verdict.WAIT if self.told is None else self.told.verdict
 
 
 class Fetches:
@@ -91,6 +98,7 @@ class Fetches:
         wake_driver: Callable[[], None],
         *,
         first_id: int,
+        uplink: Uplink,
     ) -> None:
         """Take the parts of the lookup; nothing is sent before somebody asks.
 
@@ -100,7 +108,9 @@ class Fetches:
             choice: which holder first
             wake_driver: has waiting requests begun
             first_id: ids and tokens count up from here; of another boot they must be others
+            uplink: of this node; to be read
         """
+        self._uplink = uplink
         self._directory = directory
         self._transport = transport
         self._choice = choice
@@ -144,25 +154,31 @@ class Fetches:
         self._receptions.asked(digest, offset=need.offset, total=need.total, now=started_at)
         failed = list(need.failed)
         for _ in range(MAX_ROUNDS):
-            told = await self._ask_owners(pack_key(digest), need, failed, started_at)
+            question = await self._ask_owners(pack_key(digest), need, failed, started_at)
+            told = None if question is None else question.told
             self._verdict(told)
-            if told is None:
+            if question is None or told is None:
                 raise OwnersUnreachableError(digest)
             if told.verdict == Verdict.LEASE:
-                self._receptions.leased(digest, told.token)
+                self._receptions.leased(digest, told.token, question.owner)
                 self._wake()
                 raise FetchLeasedError(digest)
             peers = self._peers(told)
             if told.verdict not in {Verdict.READ, Verdict.ATTACH}:
                 raise NoHolderError(digest)
             if peers:
-                return self._found(digest, told, peers)
+                self._receptions.attached(digest, told.stamp, question.owner)
+                return _found(digest, told, peers)
             failed += self._names(told)
         raise NoHolderError(digest)
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob have arrived here, and our stamp among its receivers."""
         return self._receptions.place_of(digest)
+
+    def peer(self, name: str) -> Peer | None:
+        """Return a live member as somebody who can be talked to."""
+        return self._transport.peer(name)
 
     def byteless_leases(self, *, but: Digest) -> int:
         """Return how many upstream fetches of this node have no byte yet."""
@@ -221,7 +237,7 @@ class Fetches:
 
     async def _ask_owners(
         self, key: PackedKey, need: FetchNeed, failed: Sequence[str], started_at: float
-    ) -> FetchTold | None:
+    ) -> _Question | None:
         """Return the word of the first owner that decides; the young and the silent are passed over."""
         now = trio.current_time()
         owners = sorted(
@@ -229,16 +245,22 @@ class Fetches:
         )
         young: list[str] = []
         must_decide = bool(owners) and owners[0] != self._directory.live_owners(key)[0]
-        for owner in owners:
-            told = await self._ask(key, owner, need, failed, started_at, must_decide=must_decide)
-            if told is None:
+        former = self._directory.former_owner(key, now)
+        while owners:
+            owner = owners.pop(0)
+            question = await self._ask(key, owner, need, failed, started_at, must_decide=must_decide)
+            if question is None:
                 self._silent_until[owner] = trio.current_time() + SILENT_PAUSE
                 must_decide = not young
-            elif told.verdict == Verdict.YOUNG:
+            elif question.verdict == Verdict.YOUNG:
                 young.append(owner)
                 must_decide = False
+                if former is not None and former not in young:
+                    # All askers agree on it, whichever of the new owners they know of.
+                    owners = [former, *(name for name in owners if name != former)]
+                    former, must_decide = None, True
             else:
-                return told
+                return question
         if young:
             return await self._ask(key, young[0], need, failed, started_at, must_decide=True)
         return None
@@ -252,10 +274,11 @@ class Fetches:
         started_at: float,
         *,
         must_decide: bool,
-    ) -> FetchTold | None:
+    ) -> _Question | None:
         """Return an owner's decision, waiting while it says to wait; None if it is silent or gone."""
-        question = _Question(owner)
+        question = _Question(owner, key)
         asked_at = trio.current_time()
+        burden = self._burden(key)
         id_: int | None = None
         try:
             while True:
@@ -269,7 +292,10 @@ class Fetches:
                     failed=failed,
                     stalled=need.stalled,
                     must_decide=must_decide,
-                    is_urgent=now - started_at + need.waited >= URGENT_AFTER,
+                    is_urgent=need.is_last and now - started_at + need.waited >= URGENT_AFTER,
+                    is_crowded=self._receptions.is_crowded(now),
+                    is_blind=need.is_blind,
+                    burden=burden,
                     now=now,
                     unix_ms=unix_ms(),
                 )
@@ -278,19 +304,25 @@ class Fetches:
                 self._wake_driver()
                 is_waiting = question.heard_at > asked_at or question.told is not None
                 with trio.move_on_after(REPEAT_INTERVAL if is_waiting else RESEND_INTERVAL):
-                    while question.told is None or question.told.verdict == Verdict.WAIT:
+                    while question.verdict == Verdict.WAIT:
                         question.changed = trio.Event()
                         await question.changed.wait()
                         if owner not in self._directory.members:
                             return None
-                if question.told is not None and question.told.verdict != Verdict.WAIT:
-                    return question.told
+                if question.verdict != Verdict.WAIT:
+                    return question
                 silence = trio.current_time() - max(question.heard_at, asked_at)
                 if silence >= (LOST_AFTER if question.told is not None else SILENT_AFTER):
                     return None
         finally:
             if id_ is not None:
                 self._questions.pop(id_, None)
+
+    def _burden(self, key: PackedKey) -> int:
+        """Return how many other blobs this node fetches from upstream, or may be told to in a moment."""
+        fetched = {pack_key(one.digest) for one in self._receptions.leases()}
+        asked = {question.key for question in self._questions.values()}
+        return len((fetched | asked) - {key})
 
     def _report(self, now: float) -> None:
         report = self._receptions.report(now)
@@ -301,7 +333,14 @@ class Fetches:
             for one in report.receptions
         ]
         self._desk.report(
-            items, byteless=report.byteless, is_growing=report.is_growing, now=now, unix_ms=unix_ms()
+            items,
+            deciders=[one.decider for one in report.receptions],
+            byteless=report.byteless,
+            is_growing=report.is_growing,
+            uplink=self._uplink.rate(now),
+            has_spare=self._uplink.has_spare(now),
+            now=now,
+            unix_ms=unix_ms(),
         )
 
     def _flush(self) -> None:
@@ -309,6 +348,8 @@ class Fetches:
         for message in self._desk.messages_to_send():
             self._transport.send(message, now)
         for owner, told in self._desk.answers_received():
+            if told.is_crowded:
+                self._receptions.crowded(now)
             question = self._questions.get(told.id)
             if question is not None and question.owner == owner:
                 question.told, question.heard_at = told, now
@@ -338,12 +379,6 @@ class Fetches:
     def _wake(self) -> None:
         self._wakeup.set()
 
-    def _found(self, digest: Digest, told: FetchTold, peers: Sequence[Peer]) -> Holders:
-        self._receptions.attached(digest, told.stamp)
-        is_growing = told.verdict == Verdict.ATTACH
-        patience = stall_patience(told.depth) if is_growing else None
-        return Holders(digest, tuple(peers), told.size, patience=patience, stamp=told.stamp)
-
     def _names(self, told: FetchTold) -> list[str]:
         names = (self._desk.name_of(one) for one in told.sources)
         return [name for name in names if name is not None]
@@ -351,6 +386,11 @@ class Fetches:
     def _peers(self, told: FetchTold) -> list[Peer]:
         peers = (self._transport.peer(name) for name in self._names(told))
         return self._choice.order([peer for peer in peers if peer is not None], trio.current_time())
+
+
+def _found(digest: Digest, told: FetchTold, peers: Sequence[Peer]) -> Holders:
+    patience = stall_patience(told.depth) if told.verdict == Verdict.ATTACH else None
+    return Holders(digest, tuple(peers), told.size, patience=patience, stamp=told.stamp)
 
 
 def _name(told: FetchTold | None) -> str:

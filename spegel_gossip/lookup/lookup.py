@@ -44,6 +44,7 @@ from spegel_gossip.routing import (
     Purpose,
     TagHolders,
 )
+from spegel_gossip.swarm.uplink import Uplink
 from spegel_gossip.swim.events import (
     BootRaised,
     ClockDiffers,
@@ -83,6 +84,7 @@ class Lookup:
         may_advertise: Callable[[TagName], bool],
         rng: random.Random,
         reacher: Reacher | None = None,
+        uplink: Uplink | None = None,
         config: LookupConfig = _DEFAULT_CONFIG,
     ) -> None:
         """Register on both sockets; nothing is sent before `run`.
@@ -98,6 +100,7 @@ class Lookup:
             may_advertise: whether the operator's filters let a tag be known
             rng: chance; seed it to repeat a run
             reacher: has images looked through, where it matters what reaches a blob
+            uplink: what the transfers see of this node's; None: nothing is sent to others
             config: what the operator decides
         """
         self._config = config
@@ -121,7 +124,12 @@ class Lookup:
             set_note=set_note,
             on_purged=self._purged,
             make_fetches=lambda wake: Fetches(
-                self._directory, self._transport, self._choice, wake, first_id=rng.getrandbits(62)
+                self._directory,
+                self._transport,
+                self._choice,
+                wake,
+                first_id=rng.getrandbits(62),
+                uplink=uplink or Uplink(),
             ),
         )
         self._asker = self._driver.asker

@@ -36,6 +36,7 @@ from spegel_gossip.registry.app import create_app
 from spegel_gossip.registry.config import RegistryConfig
 from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.pump import Pump
+from spegel_gossip.swarm.uplink import Uplink
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.config import SwimConfig
 from spegel_gossip.swim.member import MemberRecord
@@ -122,6 +123,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     reach = Reach()
     needs_reach = config.content_filter.is_set or config.repository_scope
     store = await make_store(config, on_wrong_blob=lambda digest: fetcher.reject(digest))
+    uplink = Uplink()
     lookup = Lookup(
         record,
         datagrams=datagrams,
@@ -133,6 +135,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         may_advertise=config.content_filter.allows_tag,
         rng=rng,
         reacher=Reacher(reach, partial(read_manifest, store)) if needs_reach else None,
+        uplink=uplink,
         config=LookupConfig(state_dir=config.state_dir, advertises_reached_only=config.content_filter.is_set),
     )
     gossip: Gossip = Gossip(
@@ -155,6 +158,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         transfer,
         pump=pump,
         place_of=lookup.fetches.place_of if config.swarm else None,
+        uplink=uplink,
     )
     reports = Reports(partial(read_manifest, store), store.blobs().__contains__)
     spreading = Spreading(lookup.fetches, store) if config.swarm else None

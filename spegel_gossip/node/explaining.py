@@ -158,7 +158,7 @@ class Explainer:
         content = await read_manifest(self._parts.store, digest)
         try:
             if content is None:
-                content = await self._parts.fetcher.fetch_manifest(digest)
+                content = await self._parts.fetcher.fetch_manifest(digest, may_lease=False)
             return parse_manifest_untrusted(content)
         except InvalidManifestError:
             return None

@@ -48,6 +48,6 @@ class Nobody:
         """Say that nobody has it."""
         raise NoHolderError(digest)
 
-    async def fetch_manifest(self, digest: Digest) -> bytes:
+    async def fetch_manifest(self, digest: Digest, *, may_lease: bool = True) -> bytes:  # noqa: ARG002 - the same
         """Say that nobody has it."""
         raise NoHolderError(digest)

@@ -57,8 +57,12 @@ class Manifests:
         self._cached: OrderedDict[Digest, VerifiedManifest] = OrderedDict()
         self._cached_bytes = 0
 
-    async def get(self, digest: Digest) -> VerifiedManifest:
+    async def get(self, digest: Digest, *, may_lease: bool) -> VerifiedManifest:
         """Return a manifest, from memory, the local store or another node.
+
+        Args:
+            digest: of the manifest
+            may_lease: as for `BlobFetcher.fetch_manifest`
 
         Raises:
             RoutingError: nobody has it.
@@ -71,7 +75,8 @@ class Manifests:
             return replace(cached, outcome=Outcome.LOCAL) if digest in self._store.blobs() else cached
         outcome, content = Outcome.LOCAL, await self._read_local(digest)
         if content is None:
-            outcome, content = Outcome.PEER, await self._fetcher.fetch_manifest(digest)
+            content = await self._fetcher.fetch_manifest(digest, may_lease=may_lease)
+            outcome = Outcome.PEER
         try:
             parsed = parse_manifest_untrusted(content)
         except InvalidManifestError as exc:

@@ -80,7 +80,7 @@ class Mirror:
         self._check_filters(request)
         self._check_scope(request)
         if isinstance(request, ManifestRequest):
-            manifest, why = await self._manifest(request.reference)
+            manifest, why = await self._manifest(request.reference, is_head=is_head)
             self._note_reach(request, (manifest.digest, *manifest.children))
             if not is_head:
                 self._look_ahead(manifest.children)
@@ -113,10 +113,10 @@ class Mirror:
         if self._reach is not None:
             self._reach.add(request.registry, request.repository, digests)
 
-    async def _manifest(self, reference: Digest | TagName) -> tuple[VerifiedManifest, str]:
+    async def _manifest(self, reference: Digest | TagName, *, is_head: bool) -> tuple[VerifiedManifest, str]:
         """Return a manifest, and why it is this one."""
         if isinstance(reference, Digest):
-            manifest = await self._manifests.get(reference)
+            manifest = await self._manifests.get(reference, may_lease=not is_head)
             return manifest, _BY_DIGEST[manifest.outcome]
         try:
             return await self._manifest_of_tag(reference)
@@ -135,7 +135,7 @@ class Mirror:
         for observation in await self._tags.observations(name):
             if policy.accepts(observation.observed_at, now):
                 try:
-                    manifest = await self._manifests.get(observation.digest)
+                    manifest = await self._manifests.get(observation.digest, may_lease=False)
                 except RoutingError as exc:
                     failure = exc
                 else:

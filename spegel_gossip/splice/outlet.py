@@ -7,6 +7,7 @@ Everything that can fail on the client's side fails here, as `ClientGoneError` o
 from __future__ import annotations
 
 import errno
+from typing import Protocol
 
 import trio
 
@@ -28,11 +29,29 @@ CLIENT_CLOSED_ERRNOS = frozenset(
 """What sendfile says when the socket, not the file, is at fault."""
 
 
+class Meter(Protocol):
+    """Somebody who measures what is sent to other nodes, and how full the way there is."""
+
+    def sent(self, count: int, now: float) -> None:
+        """Take in that bytes were taken by the kernel."""
+
+    def wait_began(self, now: float) -> None:
+        """Take in that there is more to send than the kernel takes now."""
+
+    def wait_ended(self, now: float) -> None:
+        """Take in that it takes more again, or that nobody waits for that any longer."""
+
+
 class Outlet:
     """A client's socket for the length of one body."""
 
     def __init__(
-        self, sock: trio.socket.SocketType, *, progress_timeout: float, throttle: Throttle | None = None
+        self,
+        sock: trio.socket.SocketType,
+        *,
+        progress_timeout: float,
+        throttle: Throttle | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """Begin to count.
 
@@ -40,7 +59,9 @@ class Outlet:
             sock: the client's
             progress_timeout: seconds without a byte taken after which it is given up
             throttle: bounds the rate, together with that of others
+            meter: learns what is sent, and when there was more to send than the socket took
         """
+        self._meter = meter
         self.moved = 0
         self._throttle = throttle
         self._sock = sock
@@ -66,6 +87,8 @@ class Outlet:
         """Count bytes that the kernel accepted for the client."""
         self.moved += count
         self._progress_at = trio.current_time()
+        if self._meter is not None:
+            self._meter.sent(count, self._progress_at)
 
     async def wait_writable(self) -> None:
         """Wait until the socket takes more.
@@ -74,6 +97,15 @@ class Outlet:
             ClientGoneError: it was closed meanwhile.
             ClientStalledError: it took nothing within the progress timeout.
         """
+        if self._meter is not None:
+            self._meter.wait_began(trio.current_time())
+        try:
+            await self._wait_writable()
+        finally:
+            if self._meter is not None:
+                self._meter.wait_ended(trio.current_time())
+
+    async def _wait_writable(self) -> None:
         # Counted from here: what the source took before is no fault of the client.
         with trio.move_on_after(self._progress_timeout):
             try:

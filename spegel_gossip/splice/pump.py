@@ -23,7 +23,7 @@ from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError, SourceFailedError
 from spegel_gossip.splice.from_file import Disk, FileSender
 from spegel_gossip.splice.growing import push_growing
-from spegel_gossip.splice.outlet import Outlet
+from spegel_gossip.splice.outlet import Meter, Outlet
 from spegel_gossip.splice.throttle import Throttle
 
 READ_CHUNK = 256 << 10
@@ -77,14 +77,15 @@ class Pump:
         count: int,
         *,
         throttle: Throttle | None = None,
+        meter: Meter | None = None,
     ) -> Delivery:
         """Send `count` bytes of a blob from `offset`, and close the source.
 
         The socket must stay open until this returns: a worker thread may be using
-        its descriptor. A `throttle` bounds what is sent from the local store.
+        its descriptor. A `throttle` bounds what is sent from the local store, a `meter` measures it.
         """
         if isinstance(source, BlobReader):
-            return await self.send_reader(sock, source, offset, count, throttle=throttle)
+            return await self.send_reader(sock, source, offset, count, throttle=throttle, meter=meter)
         return await self.send_stream(sock, source, offset, count)
 
     async def send_file(self, sock: trio.socket.SocketType, fd: int, offset: int, count: int) -> Delivery:
@@ -100,9 +101,10 @@ class Pump:
         count: int,
         *,
         throttle: Throttle | None = None,
+        meter: Meter | None = None,
     ) -> Delivery:
         """Send `count` bytes of an open local blob from `offset`, and close the reader."""
-        outlet = self._outlet(sock, throttle)
+        outlet = self._outlet(sock, throttle, meter)
         fd = reader.fileno()
         if fd is not None:
             work = partial(self._push_file, outlet, fd, offset, count)
@@ -121,9 +123,10 @@ class Pump:
         count: int,
         *,
         throttle: Throttle | None = None,
+        meter: Meter | None = None,
     ) -> Delivery:
         """Send `count` bytes from `offset` of a blob that is still arriving, as they arrive, and close it."""
-        outlet = self._outlet(sock, throttle)
+        outlet = self._outlet(sock, throttle, meter)
         try:
             work = partial(push_growing, outlet, growing, offset, count, turn=self._turn, disk=self._disk)
             return await self._deliver(outlet, work)
@@ -149,8 +152,10 @@ class Pump:
         """Release the idle pipes."""
         self._conduit.close()
 
-    def _outlet(self, sock: trio.socket.SocketType, throttle: Throttle | None = None) -> Outlet:
-        return Outlet(sock, progress_timeout=self._config.progress_timeout, throttle=throttle)
+    def _outlet(
+        self, sock: trio.socket.SocketType, throttle: Throttle | None = None, meter: Meter | None = None
+    ) -> Outlet:
+        return Outlet(sock, progress_timeout=self._config.progress_timeout, throttle=throttle, meter=meter)
 
     def _turn(self) -> int:
         share = self._config.turn_budget // max(1, self._active)

@@ -17,7 +17,11 @@ HOLD_TIMEOUT: Final = 0.3
 """Seconds a request is held while a lease of this node waits for its first byte."""
 
 URGENT_AFTER: Final = 12.0
-"""Seconds after which an asker says that it cannot wait any longer."""
+"""Seconds after which an asker says that it cannot wait any longer.
+
+Only one whose request is the last: while containerd would bear another answer without a byte
+the slot is given back, containerd asks again, and a slow registry is not asked a second time.
+"""
 
 MAX_YIELDS: Final = 2
 """Times a blob's request gives its slot back; containerd stands three answers without a byte."""

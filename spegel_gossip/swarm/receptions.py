@@ -15,6 +15,9 @@ REPORT_INTERVAL: Final = 0.5
 LAST_WORDS: Final = 2
 """Reports in which an end is told, since one may be lost."""
 
+CROWD_MEMORY: Final = 2.0
+"""Seconds for which it counts that others were seen to pull the same image."""
+
 IDLE_TIMEOUT: Final = 60.0
 """Seconds without growth, request or lease after which nothing more is reported of an ingest."""
 
@@ -40,13 +43,22 @@ class Reception:
     touched_at: float
     token: int = 0
     stamp: int = 0
+    begun_at: int = 0
+    """Bytes that were here when its present source was named."""
+    decider: str = ""
+    """The owner who named it, which may be another than those whom the ring makes owners now."""
     state: ReceptionState = ReceptionState.ARRIVING
     last_words: int = LAST_WORDS
 
     @property
+    def is_byteless(self) -> bool:
+        """Whether nothing came of it since its source was named."""
+        return self.state is ReceptionState.ARRIVING and self.offset == self.begun_at
+
+    @property
     def is_byteless_lease(self) -> bool:
         """Whether its upstream request may still wait for a slot."""
-        return bool(self.token) and self.state is ReceptionState.ARRIVING and self.offset == 0
+        return bool(self.token) and self.is_byteless
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +77,40 @@ class Receptions:
         self._receptions: OrderedDict[Digest, Reception] = OrderedDict()
         self._report_at = 0.0
         self._has_grown = False
+        self._grown_at = 0.0
+        self._crowded_until = 0.0
 
     def asked(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
         """Follow a blob from now on: its owner was asked for a source."""
         reception = self._receptions.get(digest)
         if reception is None or reception.state is not ReceptionState.ARRIVING:
-            reception = self._receptions[digest] = Reception(digest, offset, total, now)
+            reception = self._receptions[digest] = Reception(digest, offset, total, now, begun_at=offset)
             while len(self._receptions) > MAX_RECEPTIONS:
                 self._receptions.popitem(last=False)
         self._receptions.move_to_end(digest)
         reception.touched_at = now
         reception.offset, reception.total = max(offset, reception.offset), total or reception.total
 
-    def leased(self, digest: Digest, token: int) -> None:
-        """Take in that this node fetches a blob from upstream."""
+    def leased(self, digest: Digest, token: int, decider: str = "") -> None:
+        """Take in that this node fetches a blob from upstream, and who said so."""
         reception = self._receptions.get(digest)
         if reception is not None:
-            reception.token = token
+            reception.token, reception.decider, reception.begun_at = token, decider, reception.offset
             self._report_at = 0.0
 
-    def attached(self, digest: Digest, stamp: int) -> None:
-        """Take in that this node reads a blob from another one."""
+    def attached(self, digest: Digest, stamp: int, decider: str = "") -> None:
+        """Take in that this node reads a blob from another one, and who said so."""
         reception = self._receptions.get(digest)
         if reception is not None:
-            reception.token, reception.stamp = 0, stamp
+            reception.token, reception.stamp, reception.decider = 0, stamp, decider
+
+    def crowded(self, now: float) -> None:
+        """Take in that others pull what this node pulls."""
+        self._crowded_until = now + CROWD_MEMORY
+
+    def is_crowded(self, now: float) -> bool:
+        """Return whether others pulled what this node pulls, a moment ago."""
+        return now < self._crowded_until
 
     def changed(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
         """Take in how far an ingest is."""
@@ -99,7 +121,7 @@ class Receptions:
             if reception.offset == 0 or offset >= total > 0:
                 self._report_at = 0.0
             reception.touched_at = now
-            self._has_grown = self._has_grown or bool(reception.token)
+            self._has_grown, self._grown_at = True, now
         reception.offset, reception.total = offset, total or reception.total
 
     def ended(self, digest: Digest, *, is_done: bool) -> None:
@@ -137,11 +159,14 @@ class Receptions:
             return None
         self._report_at = now + REPORT_INTERVAL
         told = tuple(self._receptions.values())
-        report = Report(self.byteless_leases(), self._has_grown, told)
+        # All of them, and not only our leases: what we wait for is fetched by others over the same line.
+        report = Report(sum(one.is_byteless for one in told), self._has_grown, told)
         self._has_grown = False
         for one in told:
             if one.state is not ReceptionState.ARRIVING:
                 one.last_words -= 1
-            if one.last_words == 0 or one.touched_at + IDLE_TIMEOUT <= now:
+            # A lease whose upstream request waits for a slot lives as long as what has the slots gets on.
+            touched_at = max(one.touched_at, self._grown_at) if one.is_byteless_lease else one.touched_at
+            if one.last_words == 0 or touched_at + IDLE_TIMEOUT <= now:
                 del self._receptions[one.digest]
         return report

@@ -82,6 +82,9 @@ class MemoryFetcher:
         self.asked: list[Digest] = []
         """The digests that other nodes were asked for, whatever came of it."""
 
+        self.leasable: list[Digest] = []
+        """Those of them whose failure would have let this node fetch them from upstream."""
+
         self.streams: list[ScriptedStream] = []
         self.failure: Callable[[Digest], Exception] = NoHolderError
         """What is raised for what nobody has."""
@@ -114,14 +117,18 @@ class MemoryFetcher:
         data, _ = await self._find(digest)
         return len(data)
 
-    async def fetch_manifest(self, digest: Digest) -> bytes:
+    async def fetch_manifest(self, digest: Digest, *, may_lease: bool = True) -> bytes:
         """Return the bytes of a blob."""
-        data, _ = await self._find(digest)
+        data, _ = await self._find(digest, may_lease=may_lease)
         return data
 
-    async def _find(self, digest: Digest) -> tuple[bytes, Sequence[ScriptedSource]]:
+    async def _find(
+        self, digest: Digest, *, may_lease: bool = True
+    ) -> tuple[bytes, Sequence[ScriptedSource]]:
         await trio.lowlevel.checkpoint()
         self.asked.append(digest)
+        if may_lease:
+            self.leasable.append(digest)
         if digest not in self._blobs:
             raise self.failure(digest)
         return self._blobs[digest]

@@ -23,7 +23,7 @@ from spegel_gossip.directory.fetch_messages import (
     Verdict,
 )
 from spegel_gossip.directory.keys import PackedKey, pack_key
-from spegel_gossip.directory.leases import Leases
+from spegel_gossip.directory.leases import UNASKED, Leases
 from spegel_gossip.directory.parents import Known
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.swarm.patience import HOLD_TIMEOUT, URGENT_AFTER, stall_patience
@@ -176,8 +176,10 @@ class VirtualSwarm:
 
     def _drain(self, leases: Leases) -> None:
         for asker, told in leases.told():
+            if told.id == UNASKED:
+                continue
             node = self.nodes[asker]
-            fetch = node.fetches[told.id & 0xFFFF]
+            fetch = node.fetches[told.id - 1]
             turn = fetch.turn
             self.after(LATENCY, partial(self._told, node, fetch, told, turn))
 
@@ -270,13 +272,14 @@ class VirtualSwarm:
         if fetch.turn != turn or not node.is_alive:
             return
         ask = FetchAsk(
-            fetch.blob,
+            fetch.blob + 1,
             self.keys[fetch.blob],
             0,
             fetch.offset,
             self.sizes[fetch.blob],
             must_decide,
-            self.now - max(fetch.asked_at, fetch.arrived_at) >= URGENT_AFTER,
+            is_urgent=not node.yields.may_yield(self.digests[fetch.blob], self.now)
+            and self.now - max(fetch.asked_at, fetch.arrived_at) >= URGENT_AFTER,
         )
         failed, stalled = tuple(fetch.failed), tuple(fetch.stalled)
         leases = self.owners[owner]

@@ -40,6 +40,9 @@ class TransferConfig:
     max_uploads: int = 256
     """Blobs sent at once; who asks for one more is told to go elsewhere."""
 
+    max_partial_uploads: int = 8
+    """Growing copies sent at once, of all blobs; who asks for one more is named those who read them."""
+
     upload_rate: int | None = None
     """Bytes a second sent to other nodes, all together; None for as many as the network takes."""
 
@@ -57,7 +60,7 @@ class TransferConfig:
             raise ConfigError(f"slow_fraction must be in [0, 1), got {self.slow_fraction}")
         if self.min_rate < 0:
             raise ConfigError(f"min_rate must not be negative, got {self.min_rate}")
-        for name in ("max_sources", "max_uploads"):
+        for name in ("max_sources", "max_uploads", "max_partial_uploads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.manifest_cache_bytes < 0:

@@ -44,7 +44,8 @@ class Reason(Enum):
 class HolderFailedError(SpegelGossipError):
     """One holder did not give what was asked of it; ask the next."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        """Keep the reason, and what happened in words."""
+    def __init__(self, reason: Reason, detail: str, others: tuple[str, ...] = ()) -> None:
+        """Keep the reason, what happened in words, and whom it named instead of itself."""
         self.reason = reason
+        self.others = others
         super().__init__(detail)

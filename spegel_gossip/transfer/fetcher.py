@@ -106,13 +106,23 @@ class PeerBlobFetcher:
         metrics.FIRST_BYTE_SECONDS.labels("blob").observe(trio.current_time() - begun_at)
         return stream
 
-    async def _spreading_lookup(self, digest: Digest, start: int) -> SpreadingLookup | None:
+    async def _spreading_lookup(
+        self, digest: Digest, start: int, *, can_yield: bool = True
+    ) -> SpreadingLookup | None:
         if self._spreading is None:
             return None
-        status = await self._spreading.ingest_of(digest)
+        status, is_readable = await self._spreading.ingest_of(digest)
         if status is None:
             return None
-        return SpreadingLookup(self._router, self._spreading, digest, status, start=start)
+        return SpreadingLookup(
+            self._router,
+            self._spreading,
+            digest,
+            status,
+            start=start,
+            can_yield=can_yield and status.total > 0,
+            is_readable=is_readable,
+        )
 
     async def _begin(self, stream: PeerBlobStream, lookup: SpreadingLookup | None) -> None:
         spreading = self._spreading
@@ -193,14 +203,14 @@ class PeerBlobFetcher:
             await response.aclose(drained=True)
             return response.content_length
 
-    async def fetch_manifest(self, digest: Digest) -> bytes:
+    async def fetch_manifest(self, digest: Digest, *, may_lease: bool = True) -> bytes:
         """Return a manifest from another node, verified against its digest.
 
         Raises:
             RoutingError: as for `open`; a holder that sends other bytes has failed.
         """
         self._experience.reports.asked(digest, is_manifest=True)
-        content = await self._manifests.get(digest)
+        content = await self._manifests.get(digest, may_lease=may_lease)
         self._experience.reports.given(digest, len(content))
         return content
 
@@ -221,8 +231,12 @@ class PeerBlobFetcher:
             spreading=lookup,
         )
 
-    async def _fetch_manifest(self, digest: Digest) -> bytes:
-        sources = self._sources(digest, Purpose.FETCH, lookup=await self._spreading_lookup(digest, 0))
+    async def _fetch_manifest(self, digest: Digest, may_lease: bool) -> bytes:
+        if may_lease:
+            lookup = await self._spreading_lookup(digest, 0, can_yield=False)
+            sources = self._sources(digest, Purpose.FETCH, lookup=lookup)
+        else:
+            sources = self._sources(digest, Purpose.READ)
         with metrics.HELD.track_inprogress(), trio.move_on_after(self._config.answer_timeout):
             return await self._manifest_from_any(digest, sources)
         raise _out_of_time(digest, sources, self._config)

@@ -48,15 +48,22 @@ class _Flight:
 
 
 class SingleFlight:
-    """Fetches each manifest once, whoever asks for it meanwhile."""
+    """Fetches each manifest once, whoever asks for it meanwhile.
 
-    def __init__(self, cache: VerifiedManifests, fetch: Callable[[Digest], Awaitable[bytes]]) -> None:
-        """Put `cache` in front of `fetch`, which returns verified bytes or raises RoutingError."""
+    Those who may be told to fetch it themselves and those who may not are two parties: the
+    "nobody has it" that a HEAD gets must not be passed on to a GET, whose 404 is to be a counted one.
+    """
+
+    def __init__(self, cache: VerifiedManifests, fetch: Callable[[Digest, bool], Awaitable[bytes]]) -> None:
+        """Put `cache` in front of `fetch`, which returns verified bytes or raises RoutingError.
+
+        Its second argument says whether the manifest may be leased to this node.
+        """
         self._cache = cache
         self._fetch = fetch
-        self._flights: dict[Digest, _Flight] = {}
+        self._flights: dict[tuple[Digest, bool], _Flight] = {}
 
-    async def get(self, digest: Digest) -> bytes:
+    async def get(self, digest: Digest, *, may_lease: bool) -> bytes:
         """Return a manifest from memory, from a fetch under way, or from a new one.
 
         Raises:
@@ -67,19 +74,19 @@ class SingleFlight:
             if data is not None:
                 metrics.MANIFEST_CACHE_HITS.inc()
                 return data
-            flight = self._flights.get(digest)
+            flight = self._flights.get((digest, may_lease))
             if flight is None:
-                return await self._lead(digest)
+                return await self._lead(digest, may_lease)
             await flight.landed.wait()
             if flight.failure is not None:
                 raise flight.failure
             # Here again without bytes: the leader was cancelled with its client (or its manifest
             # is too large to keep), so the next in line leads.
 
-    async def _lead(self, digest: Digest) -> bytes:
-        flight = self._flights[digest] = _Flight()
+    async def _lead(self, digest: Digest, may_lease: bool) -> bytes:
+        flight = self._flights[digest, may_lease] = _Flight()
         try:
-            data = await self._fetch(digest)
+            data = await self._fetch(digest, may_lease)
             self._cache.put(digest, data)
         except RoutingError as exc:
             flight.failure = exc
@@ -87,5 +94,5 @@ class SingleFlight:
         else:
             return data
         finally:
-            del self._flights[digest]
+            del self._flights[digest, may_lease]
             flight.landed.set()

@@ -13,6 +13,7 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidRangeError
 from spegel_gossip.routing import Peer
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
+from spegel_gossip.transfer.readers import parse_others_untrusted
 from spegel_gossip.transfer.tail import BEHIND_HEADER, TAIL_HEADER, TailRequest
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.errors import PeerRefusedError, PeerUnreachableError, WireError
@@ -20,6 +21,9 @@ from spegel_gossip.wire.response import PeerResponse
 
 BUSY_HEADER = "Spegel-Gossip-Busy"
 """On a 503: it has the blob and no upload to spare."""
+
+TRY_HEADER = "Spegel-Gossip-Try"
+"""Beside it: the names of nodes that read the blob from it now, and so have a part of it."""
 
 BLOBS_PATH = "/blobs/"
 MANIFESTS_PATH = "/manifests/"
@@ -180,7 +184,8 @@ def _refusal(response: PeerResponse, headers: Mapping[str, str]) -> HolderFailed
     if status == 416 and (match := _UNSATISFIED.fullmatch(response.headers.get("content-range", ""))):
         return InvalidRangeError(headers.get("Range", ""), int(match[1]))
     if status == 503 and BUSY_HEADER.lower() in response.headers:
-        return HolderFailedError(Reason.BUSY, "it is busy")
+        others = parse_others_untrusted(response.headers.get(TRY_HEADER.lower()))
+        return HolderFailedError(Reason.BUSY, "it is busy", others)
     if status == 503 and BEHIND_HEADER.lower() in response.headers:
         return HolderFailedError(Reason.STALLED, "it is not ahead of us")
     if status >= 500:

@@ -7,6 +7,7 @@ are never refused for want of an upload, because a pull begins with them.
 from __future__ import annotations
 
 import structlog
+import trio
 
 from spegel_gossip.content import (
     BlobReader,
@@ -22,9 +23,11 @@ from spegel_gossip.oci.range import ByteRange, parse_range, unsatisfied_content_
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.pump import Pump, close_source
 from spegel_gossip.splice.throttle import Throttle
+from spegel_gossip.swarm.uplink import Uplink
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.config import TransferConfig
-from spegel_gossip.transfer.opening import BLOBS_PATH, BUSY_HEADER, MANIFESTS_PATH
+from spegel_gossip.transfer.opening import BLOBS_PATH, BUSY_HEADER, MANIFESTS_PATH, TRY_HEADER
+from spegel_gossip.transfer.readers import Readers
 from spegel_gossip.transfer.tail import BEHIND_HEADER, TAIL_HEADER, Place, is_ahead, parse_tail_untrusted
 from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 from spegel_gossip.wire.server import PeerServer
@@ -45,6 +48,7 @@ class TransferServer:
         *,
         pump: Pump,
         place_of: Place | None = None,
+        uplink: Uplink | None = None,
     ) -> None:
         """Register the two paths; nothing runs but what the server calls.
 
@@ -54,7 +58,10 @@ class TransferServer:
             config: how many at once, how fast
             pump: the process's one
             place_of: how far this node is with a blob; None: growing copies are not sent
+            uplink: learns what is sent
         """
+        self._uplink = uplink or Uplink()
+        self._readers = Readers(config.max_partial_uploads)
         self._store = store
         self._place_of = place_of
         self._max_uploads = config.max_uploads
@@ -66,9 +73,16 @@ class TransferServer:
 
     async def _serve_blob(self, request: PeerRequest, exchange: PeerExchange) -> None:
         if request.method == "GET" and self._uploads >= self._max_uploads:
-            await self._refuse(exchange, 503, outcome="busy", headers={BUSY_HEADER: str(self._uploads)})
+            await self._refuse_busy(request, exchange)
             return
         await self._serve(request, exchange, request.path.removeprefix(BLOBS_PATH))
+
+    async def _refuse_busy(self, request: PeerRequest, exchange: PeerExchange) -> None:
+        headers = {BUSY_HEADER: str(self._uploads)}
+        others = self._readers.others(request.path.rpartition("/")[2], but=request.sender)
+        if others:
+            headers[TRY_HEADER] = others
+        await self._refuse(exchange, 503, outcome="busy", headers=headers)
 
     async def _serve_manifest(self, request: PeerRequest, exchange: PeerExchange) -> None:
         await self._serve(request, exchange, request.path.removeprefix(MANIFESTS_PATH))
@@ -128,6 +142,9 @@ class TransferServer:
                     exchange, 503, outcome="behind", headers={BEHIND_HEADER: str(status.offset)}
                 )
                 return
+            if self._readers.is_full:
+                await self._refuse_busy(request, exchange)
+                return
             await self._answer(request, exchange, digest, growing)
         finally:
             await growing.aclose()
@@ -160,18 +177,30 @@ class TransferServer:
             exchange.finish(sent=0)
             metrics.UPLOADS.labels("head").inc()
             return
-        if isinstance(source, BlobReader):
-            kind = "file" if is_file else "read"
-            delivery = await self._pump.send(sock, source, body.start, body.length, throttle=self._throttle)
-        else:
-            kind = "partial"
-            delivery = await self._pump.send_growing(
-                sock, source, body.start, body.length, throttle=self._throttle
-            )
+        with self._readers.reading(
+            str(digest), request.sender, is_partial=not isinstance(source, BlobReader)
+        ):
+            self._uplink.upload_began()
+            try:
+                kind, delivery = await self._send(sock, source, body)
+            finally:
+                self._uplink.upload_ended()
         exchange.finish(sent=delivery.moved)
         metrics.BYTES.labels("sent", kind).inc(delivery.moved)
         metrics.UPLOADS.labels(delivery.ending.value).inc()
         self._log(delivery, digest, to=request.sender)
+
+    async def _send(
+        self, sock: trio.socket.SocketType, source: BlobReader | PartialBlob, body: ByteRange
+    ) -> tuple[str, Delivery]:
+        if isinstance(source, BlobReader):
+            kind = "read" if source.fileno() is None else "file"
+            return kind, await self._pump.send(
+                sock, source, body.start, body.length, throttle=self._throttle, meter=self._uplink
+            )
+        return "partial", await self._pump.send_growing(
+            sock, source, body.start, body.length, throttle=self._throttle, meter=self._uplink
+        )
 
     def _log(self, delivery: Delivery, digest: Digest, *, to: str) -> None:
         if delivery.ending is Ending.SOURCE_FAILED:

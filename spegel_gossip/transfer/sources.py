@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 import trio
 
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import AllHoldersFailedError, Holders, Peer, Purpose, Router, RoutingError
+from spegel_gossip.swarm.patience import stall_patience
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.failures import HolderFailedError, Reason
 from spegel_gossip.transfer.siblings import Family
@@ -56,6 +58,7 @@ class Sources:
         self._family = family
         self._spreading = spreading
         self._growing: dict[str, Holders] = {}
+        self._named: dict[str, Holders] = {}
         self._waiting: OrderedDict[str, Peer] = OrderedDict()
         self._tried: set[str] = set()
         self._banned: set[str] = set()
@@ -111,12 +114,26 @@ class Sources:
         if self._spreading is not None:
             told = self._spreading.stalled if failure.reason is Reason.STALLED else self._spreading.failed
             told.append(peer.name)
+            self._try_others(peer, failure.others)
         if peer.name in self._growing:
             return
         if failure.reason is Reason.MISS:
             self._router.report_miss(self._digest, peer.name)
         elif failure.reason in {Reason.UNREACHABLE, Reason.STALLED, Reason.SLOW}:
             self._router.report_unreachable(peer.name)
+
+    def _try_others(self, busy: Peer, names: tuple[str, ...]) -> None:
+        """Go next to those who read from a busy source; they refuse whoever is ahead of them."""
+        if self._spreading is None or busy.name not in self._named:
+            return
+        found = self._named[busy.name]
+        for name in names:
+            other = self._spreading.peer(name)
+            if other is None or name in self._tried or self._is_banned(self._digest, name):
+                continue
+            self._waiting[name] = other
+            patience = found.patience or stall_patience(1)
+            self._growing[name] = self._named[name] = replace(found, holders=(other,), patience=patience)
 
     async def _find(self, now: float) -> Holders:
         if self._spreading is not None and (self._family is None or len(self._family.members) == 1):
@@ -160,6 +177,7 @@ class Sources:
                 self._note_growth(peer.name, found)
 
     def _note_growth(self, name: str, found: Holders) -> None:
+        self._named[name] = found
         if found.patience is None:
             self._growing.pop(name, None)
         else:

@@ -6,9 +6,17 @@ from typing import Final
 
 import trio
 
-from spegel_gossip.content import ContentStore, ContentStoreError, PartialStatus
+from spegel_gossip.content import ContentNotFoundError, ContentStore, ContentStoreError, PartialStatus
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.routing import FetchNeed, FetchRouter, Holders, OwnersUnreachableError, Purpose, Router
+from spegel_gossip.routing import (
+    FetchNeed,
+    FetchRouter,
+    Holders,
+    OwnersUnreachableError,
+    Peer,
+    Purpose,
+    Router,
+)
 from spegel_gossip.swarm.patience import HOLD_TIMEOUT, Yields
 from spegel_gossip.transfer import metrics
 
@@ -36,14 +44,19 @@ class Spreading:
         self.yields = 0
         """Answers without a byte since the start."""
 
-    async def ingest_of(self, digest: Digest) -> PartialStatus | None:
-        """Return how far containerd's own ingest of a blob is; None where it is not pulling it."""
+    async def ingest_of(self, digest: Digest) -> tuple[PartialStatus | None, bool]:
+        """Return how far containerd's own ingest of a blob is, and whether others could read it.
+
+        None where it is not pulling it.
+        """
         try:
             partial = await self._store.open_partial(digest)
+        except ContentNotFoundError:
+            return self._store.partials().get(digest), False
         except ContentStoreError:
-            return None
+            return None, False
         try:
-            return partial.poll()
+            return partial.poll(), True
         finally:
             await partial.aclose()
 
@@ -58,6 +71,10 @@ class Spreading:
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob are here, and this node's stamp among its receivers."""
         return self._router.place_of(digest)
+
+    def peer(self, name: str) -> Peer | None:
+        """Return a live member as somebody who can be talked to."""
+        return self._router.peer(name)
 
     async def wait_until_slot_is_wanted(self, digest: Digest) -> None:
         """Return once a request has been held for as long as it may be while a lease here has no byte."""
@@ -89,12 +106,22 @@ class SpreadingLookup:
     """The lookups of one request: through the swarm while it answers, else through the router."""
 
     def __init__(
-        self, router: Router, spreading: Spreading, digest: Digest, status: PartialStatus, *, start: int
+        self,
+        router: Router,
+        spreading: Spreading,
+        digest: Digest,
+        status: PartialStatus,
+        *,
+        start: int,
+        can_yield: bool,
+        is_readable: bool = True,
     ) -> None:
         self._router = router
         self._spreading = spreading
         self._digest = digest
         self._status = status
+        self._can_yield = can_yield
+        self._is_readable = is_readable
         self._offset = max(start, status.offset)
         self._begun_at = trio.current_time()
         self._found_at = -FIND_INTERVAL
@@ -105,6 +132,10 @@ class SpreadingLookup:
     def total(self) -> int:
         """Bytes of the blob as containerd has it; 0 if it does not know."""
         return self._status.total
+
+    def peer(self, name: str) -> Peer | None:
+        """Return a live member as somebody who can be talked to."""
+        return self._spreading.peer(name)
 
     def reached(self, offset: int) -> None:
         """Take in how far the request is."""
@@ -126,6 +157,8 @@ class SpreadingLookup:
             tuple(self.failed),
             tuple(self.stalled),
             trio.current_time() - self._begun_at,
+            is_blind=not self._is_readable,
+            is_last=not (self._can_yield and self._spreading.may_yield(self._digest)),
         )
         try:
             return await self._spreading.find(self._digest, need)

@@ -148,7 +148,10 @@ class ContainerdStore:
         await trio.lowlevel.checkpoint()
         root = self._disk.root
         if root is None:
-            # Only the disk shows an ingest's bytes; the content service reads committed blobs.
+            # Only the disk shows an ingest's bytes; the content service reads committed blobs. But
+            # that there is one it says, and then `partials` has it.
+            if digest not in self._inventory.partials and self._link.is_up:
+                self._ingests.compare(await self._link.ask(lambda service: service.ingests()))
             raise ContentNotFoundError(digest)
         return self._ingests.open(root, digest)
 

@@ -306,3 +306,25 @@ class TestPolicies:
         seen(router, hold(store, IMAGE), NOW - age)
 
         assert (await client.ask(BY_TAG)).status == status
+
+
+@pytest.mark.parametrize(("method", "may_lease"), [("GET", True), ("HEAD", False)])
+async def test_only_a_get_by_digest_may_make_this_node_the_one_that_fetches(
+    client: HttpClient, fetcher: MemoryFetcher, method: str, may_lease: bool
+) -> None:
+    digest = Digest.of(b"a manifest that nobody has")
+    response = await client.ask(by_digest(digest), method=method)
+    assert response.status == 404
+    assert fetcher.asked == [digest]
+    assert fetcher.leasable == ([digest] if may_lease else [])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_tag_never_makes_this_node_the_one_that_fetches(
+    client: HttpClient, router: MemoryRouter, fetcher: MemoryFetcher, method: str
+) -> None:
+    digest = Digest.of(b"a manifest whose holders are gone")
+    router.add_tag(NGINX, digest, observed_at=NOW)
+    await client.ask(BY_TAG, method=method)
+    assert fetcher.asked == [digest]
+    assert fetcher.leasable == []

@@ -1,72 +1,7 @@
-from spegel_gossip.directory.fetch_messages import (
-    FetchAsk,
-    FetchTold,
-    Progress,
-    ProgressItem,
-    ProgressState,
-    Verdict,
-)
-from spegel_gossip.directory.keys import PackedKey, pack_key
-from spegel_gossip.directory.leases import BYTELESS_PAUSE, REFUSAL_INTERVAL, Leases
+from spegel_gossip.directory.fetch_messages import ProgressState, Verdict
+from spegel_gossip.directory.granting import BYTELESS_PAUSE, REFUSAL_INTERVAL
 from spegel_gossip.directory.parents import Known
-from spegel_gossip.oci.digest import Digest
-from spegel_gossip.swim.names import name_hash
-
-MIB = 1 << 20
-TOTAL = 100 * MIB
-NODES = [f"n{number}" for number in range(10)]
-NAMES = {name_hash(name): name for name in NODES}
-KEY = pack_key(Digest.parse("sha256:" + "ab" * 32))
-
-
-class Owner:
-    """An owner's leases with a directory that is told what to know, and a clock."""
-
-    def __init__(self, known: Known | None = None, zones: dict[str, str] | None = None) -> None:
-        self.known = known or Known()
-        self.now = 100.0
-        self.leases = Leases(self._known, zones or dict.fromkeys(NODES, "z"), first_token=0)
-        self._ids = 0
-
-    def _known(self, _key: PackedKey, asker: str) -> Known:
-        holders = tuple(name for name in self.known.holders if name != asker)
-        return Known(holders, self.known.size, self.known.is_young, self.known.is_first)
-
-    def ask(
-        self,
-        name: str,
-        *,
-        offset: int = 0,
-        total: int = TOTAL,
-        failed: tuple[str, ...] = (),
-        stalled: tuple[str, ...] = (),
-        must_decide: bool = False,
-        is_urgent: bool = False,
-    ) -> FetchTold:
-        self._ids += 1
-        ask = FetchAsk(self._ids, KEY, 0, offset, total, must_decide, is_urgent)
-        return self.leases.ask(name, ask, failed, stalled, self.now, 1_000)
-
-    def report(
-        self, name: str, offset: int, *, token: int = 0, state: ProgressState = ProgressState.ARRIVING
-    ) -> None:
-        item = ProgressItem(KEY, token, offset, TOTAL, state)
-        self.leases.progress(name, Progress(1, 0, False, (item,)), self.now, 1_000)
-
-    def pass_time(self, seconds: float, *reporters: tuple[str, int, int]) -> None:
-        """Let time go by while these (name, offset, token) repeat that they are where they are."""
-        end = self.now + seconds
-        while self.now < end:
-            self.now = min(end, self.now + 0.25)
-            for name, offset, token in reporters:
-                self.report(name, offset, token=token)
-            self.leases.handle_timer(self.now)
-            timer_at = self.leases.next_timer_at()
-            assert timer_at is None or timer_at > self.now
-
-
-def source(told: FetchTold) -> str:
-    return NAMES[told.sources[0]]
+from unit.directory.owners import MIB, NAMES, NODES, TOTAL, Owner, source
 
 
 def test_the_first_asker_gets_the_lease_and_everybody_else_a_source() -> None:
@@ -119,10 +54,10 @@ def test_who_waits_is_answered_the_moment_somebody_has_it() -> None:
     owner = Owner()
     token = owner.ask("n0").token
     asked = owner.ask("n1", total=0)
-    assert owner.leases.told() == []
+    assert owner.answers() == []
     owner.known = Known(("n0",), TOTAL)
     owner.report("n0", TOTAL, token=token, state=ProgressState.DONE)
-    [(name, told)] = owner.leases.told()
+    [(name, told)] = owner.answers()
     assert (name, told.id, told.verdict, source(told)) == ("n1", asked.id, Verdict.READ, "n0")
 
 

@@ -64,18 +64,35 @@ def test_an_ingest_that_a_cancelled_pull_left_behind_is_forgotten() -> None:
     assert receptions.next_report_at() is None
 
 
-def test_only_what_comes_from_upstream_counts_as_growing() -> None:
+def test_whatever_grows_here_shows_that_the_line_is_alive() -> None:
     receptions = arriving(A, B)
+    receptions.leased(B, 7)
     receptions.attached(A, 5)
+    report = receptions.report(0.0)
+    assert report is not None
+    assert not report.is_growing
     receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
     report = receptions.report(0.1)
     assert report is not None
-    assert not report.is_growing
-    receptions.leased(B, 7)
-    receptions.changed(B, offset=MIB, total=10 * MIB, now=0.2)
-    report = receptions.report(0.2)
-    assert report is not None
-    assert report.is_growing
+    assert (report.is_growing, report.byteless) == (True, 1)
+
+
+def test_a_lease_that_goes_on_in_the_middle_waits_for_its_first_step_too() -> None:
+    receptions = arriving(A)
+    receptions.attached(A, 5)
+    receptions.changed(A, offset=3 * MIB, total=10 * MIB, now=0.1)
+    receptions.leased(A, 7)
+    assert receptions.byteless_leases() == 1
+    receptions.changed(A, offset=4 * MIB, total=10 * MIB, now=0.2)
+    assert receptions.byteless_leases() == 0
+
+
+def test_others_are_seen_for_two_seconds() -> None:
+    receptions = arriving(A)
+    assert not receptions.is_crowded(0.0)
+    receptions.crowded(0.0)
+    assert receptions.is_crowded(1.9)
+    assert not receptions.is_crowded(2.0)
 
 
 def test_a_lease_is_byteless_until_its_first_step() -> None:

@@ -1,0 +1,153 @@
+"""Who gets the leave to fetch from upstream, and who loses it: an owner's rules for one blob at a time.
+
+A lease is given where no bytes are to be had in the cluster, to whoever bears the least of
+the image already, and it is kept by progress.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from spegel_gossip.directory.fetch_messages import FetchTold, Progress, ProgressItem, Verdict
+from spegel_gossip.directory.spread import Lease, Receiver, Spread
+
+MAX_LEASES: Final = 3
+"""Leases of one blob at the same time."""
+
+BYTELESS_PAUSE: Final = 60.0
+"""Seconds for which a node that lost a lease without a byte gets none for that blob."""
+
+MAX_LOSSES: Final = 3
+"""Lost leases in a row after which everybody is left to fetch for itself."""
+
+REFUSAL_INTERVAL: Final = 30.0
+"""Seconds for which it is so: what three nodes cannot fetch, a fourth need not be waited for."""
+
+CROWD_INTERVAL: Final = 2.0
+"""Seconds within which another member's question for the same blob makes a crowd."""
+
+SHARING_INTERVAL: Final = 0.1
+"""Seconds for which an asker of a crowd that has other blobs to fetch waits for one that has fewer.
+
+One node that got there first would else fetch all layers, and all of them would hang on it.
+"""
+
+
+class Grants:
+    """The leases that one owner gives and takes."""
+
+    def __init__(self, first_token: int, counts: Counter[str]) -> None:
+        """Start with none.
+
+        Args:
+            first_token: tokens count up from here
+            counts: of what happened
+        """
+        self._token = first_token
+        self._counts = counts
+
+    def decide(self, spread: Spread, receiver: Receiver, id_: int, now: float) -> FetchTold | None:
+        """Answer a node for which there is no source; None to let it wait."""
+        if not receiver.is_urgent and (
+            _may_hope(spread, receiver, now) or _must_yield(spread, receiver, now)
+        ):
+            return None
+        leases = len(spread.leases())
+        is_paused = spread.byteless_until.get(receiver.name, 0.0) > now
+        if leases < MAX_LEASES and not is_paused:
+            return self._grant(spread, receiver, id_, now)
+        has_rivals = any(name != receiver.name for name in spread.waiting)
+        return None if (leases or has_rivals) and not receiver.is_urgent else self.refuse(id_)
+
+    def refuse(self, id_: int) -> FetchTold:
+        """Leave a node to fetch for itself."""
+        self._counts["refused"] += 1
+        return FetchTold(id_, Verdict.REFUSED)
+
+    def progress(
+        self,
+        spread: Spread,
+        receiver: Receiver,
+        report: Progress,
+        item: ProgressItem,
+        *,
+        has_grown: bool,
+        now: float,
+    ) -> None:
+        """Take in what a lease's holder says of it; what was said under a lost one is not believed."""
+        lease = receiver.lease
+        if lease is None:
+            # Granted by another owner, which may be gone by the time that this one must decide.
+            lease = receiver.lease = Lease(item.token, granted_at=now, stepped_at=now, heard_at=now)
+            receiver.depth = 1
+            spread.detach(receiver)
+        if lease.token != item.token:
+            return
+        lease.heard_at, lease.sharing = now, report.byteless
+        lease.is_complete = 0 < item.total <= item.offset
+        if has_grown:
+            lease.stepped(now)
+            spread.losses = 0
+        elif report.is_growing and not lease.has_stepped:
+            lease.stepped_at = now
+
+    def lose_if_due(self, spread: Spread, receiver: Receiver, now: float) -> None:
+        """Take a lease from a holder that is silent, or does not get on."""
+        lease = receiver.lease
+        if lease is None:
+            return
+        if lease.silent_at <= now:
+            self.lose(spread, receiver, "lost_silent", now)
+        elif lease.stalled_at <= now:
+            self.lose(spread, receiver, "lost_stalled", now)
+
+    def lose(self, spread: Spread, receiver: Receiver, reason: str, now: float) -> None:
+        """Take a lease away; who has it goes on fetching, and is believed no more."""
+        lease = receiver.lease
+        if lease is None:
+            return
+        spread.fence(lease.token)
+        receiver.lease, receiver.grown_until, spread.gather_until = None, 0.0, 0.0
+        if not lease.has_stepped:
+            spread.byteless_until[receiver.name] = now + BYTELESS_PAUSE
+        spread.losses += 1
+        if spread.losses >= MAX_LOSSES:
+            spread.losses = 0
+            spread.refused_until = now + REFUSAL_INTERVAL
+        self._counts[reason] += 1
+
+    def _grant(self, spread: Spread, receiver: Receiver, id_: int, now: float) -> FetchTold:
+        self._token += 1
+        receiver.lease = Lease(self._token, granted_at=now, stepped_at=now, heard_at=now)
+        receiver.depth = 1
+        spread.was_leased = True
+        spread.gather(now)
+        self._counts["granted"] += 1
+        return FetchTold(id_, Verdict.LEASE, token=self._token)
+
+
+def _may_hope(spread: Spread, receiver: Receiver, now: float) -> bool:
+    """Return whether some other node gets bytes that this one may yet be told to read."""
+    return any(
+        one is not receiver
+        and not one.is_blind
+        and receiver.failed.get(one.name, 0.0) <= now
+        and spread.gets_bytes(one.name, without=receiver.name, holders=(), now=now)
+        for one in spread.receivers.values()
+    )
+
+
+def _must_yield(spread: Spread, receiver: Receiver, now: float) -> bool:
+    """Return whether somebody else had better fetch it, who asks now or will in a moment."""
+    if receiver.is_blind and any(
+        one is not receiver and not one.is_blind and one.asked_at + CROWD_INTERVAL > now
+        for one in spread.receivers.values()
+    ):
+        # Of its copy nobody could read before it is whole.
+        return True
+    if spread.was_leased or not receiver.is_crowded or not (receiver.burden or receiver.is_blind):
+        return False
+    if not spread.share_at:
+        spread.share_at = now + SHARING_INTERVAL
+    return now < spread.share_at
