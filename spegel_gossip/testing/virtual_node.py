@@ -9,9 +9,13 @@ from typing import Final
 
 from spegel_gossip.swarm.patience import Yields
 from spegel_gossip.swarm.receptions import Receptions
+from spegel_gossip.swarm.uplink import Uplink
 
 SLOTS: Final = 3
 """Requests at once, as containerd has it."""
+
+REGISTRY: Final = "registry"
+"""What a fetch from upstream has for a source."""
 
 
 @dataclass(slots=True)
@@ -36,19 +40,31 @@ class Fetch:
     blob: int
     offset: int = 0
     asked_at: float = 0.0
+    """When containerd's present request began."""
     source: str = ""
     """Who sends: a node, or `registry`; empty while nobody does."""
-    arrived_at: float = 0.0
+    arrived_at: float = -1.0
     """When the last step came."""
     grown_at: float = 0.0
     """From when the patience with the source counts."""
     patience: float = 0.0
+    stamp: int = 0
     turn: int = 0
     """Rises with each change of the source, so that what an older one planned is not done."""
+    requests: int = 0
+    """Rises with each request of containerd's, so that what was planned for an older one is not done."""
+    burden: int = 0
     has_slot: bool = False
     is_done: bool = False
+    is_open: bool = False
+    """A request to the mirror is open."""
     failed: list[str] = field(default_factory=list)
     stalled: list[str] = field(default_factory=list)
+
+    @property
+    def waits_since(self) -> float:
+        """Since when its request has had no byte."""
+        return max(self.asked_at, self.arrived_at)
 
 
 class VirtualNode:
@@ -57,11 +73,25 @@ class VirtualNode:
     def __init__(self, name: str, rate: float) -> None:
         self.name = name
         self.uplink, self.downlink = Link(rate), Link(rate)
+        self.meter = Uplink()
         self.is_alive = True
+        self.is_cut_off = False
+        """Nothing reaches it and nothing leaves it, and it lives."""
+        self.is_blind = False
+        """Its content root cannot be read, so nobody can read its growing copies."""
+        self.upstream_rate = float("inf")
+        """What it gets from the registry at most; 0: nothing, and no error either."""
         self.fetches: dict[int, Fetch] = {}
+        self.readers: dict[int, dict[str, None]] = {}
+        """Who reads a growing copy of which blob here."""
         self.receptions = Receptions()
         self.yields = Yields()
         self.slots = SLOTS
         self.queue: deque[Callable[[], None]] = deque()
         self.tails: dict[int, list[Callable[[], None]]] = {}
         self.finished_at: float | None = None
+
+    @property
+    def partial_uploads(self) -> int:
+        """How many read growing copies here."""
+        return sum(map(len, self.readers.values()))

@@ -1,7 +1,7 @@
 import pytest
 
 from spegel_gossip.directory.fetch_messages import FetchTold, ProgressState, Verdict
-from spegel_gossip.directory.granting import CROWD_INTERVAL, SHARING_INTERVAL
+from spegel_gossip.directory.granting import CROWD_INTERVAL, FETCHED_AT_ONCE, SHARING_INTERVAL
 from spegel_gossip.directory.keys import pack_key
 from spegel_gossip.directory.leases import ANSWERS_AT_ONCE, SPARE_INTERVAL, UNASKED
 from spegel_gossip.directory.parents import MAX_CHILDREN, Known
@@ -24,23 +24,28 @@ def test_who_asks_alone_is_answered_at_once() -> None:
 
 def test_an_asker_of_a_crowd_with_other_blobs_to_fetch_lets_one_with_fewer_have_the_lease() -> None:
     owner = Owner()
-    assert owner.ask("n0", burden=2, is_crowded=True, patiently=False).verdict == Verdict.WAIT
-    assert owner.ask("n1", burden=1, is_crowded=True, patiently=False).verdict == Verdict.WAIT
+    assert owner.ask("n0", burden=5, is_crowded=True, patiently=False).verdict == Verdict.WAIT
+    assert owner.ask("n1", burden=4, is_crowded=True, patiently=False).verdict == Verdict.WAIT
     told = answered(owner, SHARING_INTERVAL)
     assert told["n1"].verdict == Verdict.LEASE
     assert "n0" not in told
     assert owner.leases.counts["granted"] == 1
 
 
-def test_one_with_nothing_else_to_fetch_waits_for_nobody() -> None:
+@pytest.mark.parametrize("burden", range(FETCHED_AT_ONCE))
+def test_what_a_node_fetches_at_once_it_is_given_at_once(burden: int) -> None:
+    assert Owner().ask("n0", burden=burden, is_crowded=True, patiently=False).verdict == Verdict.LEASE
+
+
+def test_one_with_less_to_fetch_waits_for_nobody() -> None:
     owner = Owner()
-    assert owner.ask("n0", burden=2, is_crowded=True, patiently=False).verdict == Verdict.WAIT
+    assert owner.ask("n0", burden=5, is_crowded=True, patiently=False).verdict == Verdict.WAIT
     assert owner.ask("n1", is_crowded=True, patiently=False).verdict == Verdict.LEASE
 
 
 def test_a_burdened_asker_that_stays_the_only_one_gets_the_lease_after_a_tenth_of_a_second() -> None:
     owner = Owner()
-    assert owner.ask("n0", burden=2, is_crowded=True, patiently=False).verdict == Verdict.WAIT
+    assert owner.ask("n0", burden=5, is_crowded=True, patiently=False).verdict == Verdict.WAIT
     timer_at = owner.leases.next_timer_at()
     assert timer_at is not None
     assert timer_at <= owner.now + SHARING_INTERVAL
@@ -53,7 +58,7 @@ def test_equals_get_different_blobs() -> None:
         owner = Owner()
         key = pack_key(Digest.of(str(number).encode()))
         for name in NODES:
-            owner.ask(name, burden=1, is_crowded=True, patiently=False, key=key)
+            owner.ask(name, burden=3, is_crowded=True, patiently=False, key=key)
         told = answered(owner, SHARING_INTERVAL)
         first += [name for name, one in told.items() if one.verdict == Verdict.LEASE]
     assert len(first) == 40

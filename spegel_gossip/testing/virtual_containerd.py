@@ -1,0 +1,163 @@
+"""containerd in a `virtual_swarm`: slots and their queue, requests, ingests that grow a step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from spegel_gossip.swarm.patience import HOLD_TIMEOUT
+from spegel_gossip.testing.virtual_node import REGISTRY, Fetch, VirtualNode
+
+if TYPE_CHECKING:
+    from spegel_gossip.testing.virtual_swarm import VirtualSwarm
+
+REGISTRY_LATENCY: Final = 0.02
+COMMIT_DELAY: Final = 0.02
+LOOK_INTERVAL: Final = 0.1
+"""Seconds between two looks at what is held, by the mirror."""
+
+ANSWER_TIMEOUT: Final = 20.0
+"""Seconds without a byte after which the mirror ends a request, whatever it waits for."""
+
+
+class VirtualContainerd:
+    """What the containerds of all nodes do, and what their mirrors do with their requests."""
+
+    def __init__(self, swarm: VirtualSwarm) -> None:
+        self._swarm = swarm
+
+    def begin(self, node: VirtualNode) -> None:
+        """Pull: the manifest, where there is one, and then all the rest at once."""
+        if node.is_alive:
+            first = self._swarm.blobs()[: 1 if self._swarm.has_manifest else None]
+            for blob in first:
+                self.fetch(node, blob)
+
+    def fetch(self, node: VirtualNode, blob: int) -> None:
+        """Open an ingest, and request the blob as soon as there is a slot."""
+        fetch = node.fetches.get(blob)
+        if fetch is None or not fetch.is_done:
+            fetch = node.fetches[blob] = Fetch(blob, asked_at=self._swarm.now)
+            self._with_slot(node, fetch, self.request)
+
+    def cancel(self, node: VirtualNode) -> None:
+        """Give a pull up: the ingests stay, nothing is requested any more, and the node wants nothing."""
+        for fetch in node.fetches.values():
+            if not fetch.is_done:
+                fetch.turn += 1
+                fetch.requests += 1
+                fetch.source, fetch.is_open = "", False
+                node.receptions.ended(self._swarm.digests[fetch.blob], is_done=False)
+        node.queue.clear()
+        self._swarm.want_no_more(node)
+
+    def restart(self, node: VirtualNode) -> None:
+        """Begin all that is not done again, at the byte where it stands: containerd was restarted."""
+        node.queue.clear()
+        for fetch in node.fetches.values():
+            if not fetch.is_done:
+                fetch.turn += 1
+                fetch.requests += 1
+                fetch.source, fetch.is_open = "", False
+                self._free_slot(node, fetch)
+                self._with_slot(node, fetch, self.request)
+
+    def request(self, node: VirtualNode, fetch: Fetch) -> None:
+        """Ask the mirror."""
+        swarm = self._swarm
+        fetch.asked_at, fetch.requests, fetch.is_open = swarm.now, fetch.requests + 1, True
+        fetch.failed.clear()
+        fetch.stalled.clear()
+        if not swarm.has_swarm:
+            self.go_upstream(node, fetch)
+            return
+        size, digest = swarm.sizes[fetch.blob], swarm.digests[fetch.blob]
+        node.receptions.asked(digest, offset=fetch.offset, total=size, now=swarm.now)
+        fetch.burden = sum(one.is_open for one in node.fetches.values()) - 1
+        fetch.burden += sum(one.digest != digest for one in node.receptions.leases())
+        swarm.mirror.ask(node, fetch)
+        swarm.after(HOLD_TIMEOUT, partial(self._look, node, fetch, fetch.requests))
+
+    def _look(self, node: VirtualNode, fetch: Fetch, request: int) -> None:
+        """Give a slot back that a lease waits for, and end what has waited too long."""
+        if request != fetch.requests or not fetch.is_open or not node.is_alive:
+            return
+        swarm, digest = self._swarm, self._swarm.digests[fetch.blob]
+        waited = swarm.now - fetch.waits_since
+        swarm.longest_wait = max(swarm.longest_wait, waited)
+        is_byteless = fetch.arrived_at < fetch.asked_at
+        can_yield = is_byteless and node.yields.may_yield(digest, swarm.now)
+        is_slot_wanted = swarm.has_shared_slots and node.receptions.byteless_leases(but=digest) > 0
+        if waited >= ANSWER_TIMEOUT and is_byteless and not can_yield:
+            swarm.left_alone(node, fetch)
+            self.go_upstream(node, fetch)
+        elif (can_yield and is_slot_wanted) or waited >= ANSWER_TIMEOUT:
+            if is_byteless:
+                node.yields.yielded(digest, swarm.now)
+                swarm.yields += 1
+            # FIN short of the Content-Length: containerd asks again, at the end of the queue.
+            fetch.turn += 1
+            swarm.mirror.leave(node, fetch)
+            fetch.is_open = False
+            self._free_slot(node, fetch)
+            self._with_slot(node, fetch, self.request)
+        else:
+            swarm.after(LOOK_INTERVAL, partial(self._look, node, fetch, request))
+
+    def go_upstream(self, node: VirtualNode, fetch: Fetch) -> None:
+        """Take a 404: fetch from the registry, at the end of the queue where slots are shared."""
+        fetch.turn += 1
+        fetch.is_open = False
+        if self._swarm.has_shared_slots:
+            self._free_slot(node, fetch)
+            self._with_slot(node, fetch, self._fetch_upstream)
+        else:
+            self._fetch_upstream(node, fetch)
+
+    def _fetch_upstream(self, node: VirtualNode, fetch: Fetch) -> None:
+        swarm = self._swarm
+        fetch.source, fetch.turn = REGISTRY, fetch.turn + 1
+        swarm.upstream_began(fetch.blob)
+        swarm.after(REGISTRY_LATENCY, partial(swarm.step, node, fetch, fetch.turn, None))
+
+    def complete(self, node: VirtualNode, fetch: Fetch) -> None:
+        """Commit what has all its bytes."""
+        self._free_slot(node, fetch)
+        fetch.turn += 1
+        fetch.is_open = False
+        self._swarm.after(COMMIT_DELAY, partial(self._committed, node, fetch))
+
+    def _committed(self, node: VirtualNode, fetch: Fetch) -> None:
+        if not node.is_alive:
+            return
+        swarm = self._swarm
+        fetch.is_done, fetch.source = True, ""
+        node.receptions.ended(swarm.digests[fetch.blob], is_done=True)
+        swarm.committed(node, fetch.blob)
+        if swarm.has_manifest and fetch.blob == 0:
+            for blob in swarm.blobs()[1:]:
+                self.fetch(node, blob)
+        elif len(node.fetches) == len(swarm.sizes) and all(one.is_done for one in node.fetches.values()):
+            node.finished_at = swarm.now
+
+    def _with_slot(
+        self, node: VirtualNode, fetch: Fetch, action: Callable[[VirtualNode, Fetch], None]
+    ) -> None:
+        def begin() -> None:
+            fetch.has_slot = True
+            action(node, fetch)
+
+        node.queue.append(begin)
+        self._next_in_queue(node)
+
+    def _next_in_queue(self, node: VirtualNode) -> None:
+        while node.slots and node.queue:
+            node.slots -= 1
+            node.queue.popleft()()
+
+    def _free_slot(self, node: VirtualNode, fetch: Fetch) -> None:
+        if fetch.has_slot:
+            fetch.has_slot = False
+            node.slots += 1
+            self._next_in_queue(node)

@@ -1,0 +1,191 @@
+"""The mirrors of a `virtual_swarm`: what they ask the owners, whom they read from, when they leave it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from spegel_gossip.directory.fetch_messages import FetchAsk, FetchTold, Verdict
+from spegel_gossip.swarm.patience import URGENT_AFTER, stall_patience
+from spegel_gossip.testing.virtual_node import REGISTRY, Fetch, VirtualNode
+
+if TYPE_CHECKING:
+    from spegel_gossip.testing.virtual_swarm import VirtualSwarm
+
+LATENCY: Final = 0.0005
+"""Seconds one way, between nodes."""
+
+REPEAT_INTERVAL: Final = 0.5
+SILENT_AFTER: Final = 0.6
+FIND_INTERVAL: Final = 0.1
+"""Seconds until the owner is asked again, after a source that refused."""
+
+MAX_PARTIAL_UPLOADS: Final = 8
+MAX_OTHERS_NAMED: Final = 4
+
+
+class VirtualMirror:
+    """What the mirrors of all nodes do for their containerds."""
+
+    def __init__(self, swarm: VirtualSwarm) -> None:
+        self._swarm = swarm
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def ask(self, node: VirtualNode, fetch: Fetch, *, silent: int = 0) -> None:
+        """Ask the owner whom to read from; the next one, where so many were silent."""
+        swarm = self._swarm
+        self.leave(node, fetch)
+        fetch.turn += 1
+        owners = swarm.owners_of(fetch.blob)
+        owner = owners[min(silent, len(owners) - 1)]
+        must_decide = owner != swarm.ring_of(fetch.blob)[0]
+        swarm.after(LATENCY, partial(self._asked, node, fetch, fetch.turn, owner, must_decide))
+        if swarm.is_cut(node.name, owner):
+            swarm.after(SILENT_AFTER, partial(self._owner_silent, node, fetch, fetch.turn, silent + 1))
+
+    def _owner_silent(self, node: VirtualNode, fetch: Fetch, turn: int, silent: int) -> None:
+        if fetch.turn != turn or not fetch.is_open:
+            return
+        if silent >= len(self._swarm.owners_of(fetch.blob)):
+            # Nobody can be asked: as if there were no swarm.
+            self._swarm.left_alone(node, fetch)
+            self._swarm.containerd.go_upstream(node, fetch)
+        else:
+            self.ask(node, fetch, silent=silent)
+
+    def _asked(self, node: VirtualNode, fetch: Fetch, turn: int, owner: str, must_decide: bool) -> None:
+        swarm = self._swarm
+        if fetch.turn != turn or not node.is_alive or swarm.is_cut(node.name, owner):
+            return
+        digest = swarm.digests[fetch.blob]
+        is_last = not node.yields.may_yield(digest, swarm.now)
+        ask = FetchAsk(
+            fetch.blob + 1,
+            swarm.keys[fetch.blob],
+            0,
+            fetch.offset,
+            swarm.sizes[fetch.blob],
+            must_decide,
+            is_urgent=is_last and swarm.now - fetch.waits_since >= URGENT_AFTER,
+            burden=fetch.burden,
+            is_crowded=node.receptions.is_crowded(swarm.now),
+            is_blind=node.is_blind,
+        )
+        leases = swarm.owners[owner]
+        failed, stalled = tuple(fetch.failed), tuple(fetch.stalled)
+        told = leases.ask(node.name, ask, failed, stalled, swarm.now, int(swarm.now * 1000))
+        swarm.drain(owner)
+        swarm.after(LATENCY, partial(self.told, node, fetch, told, turn))
+        if told.verdict == Verdict.WAIT:
+            swarm.after(REPEAT_INTERVAL, partial(self._repeat, node, fetch, turn))
+
+    def _repeat(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
+        if fetch.turn == turn and fetch.is_open:
+            self.ask(node, fetch)
+
+    def told(self, node: VirtualNode, fetch: Fetch, told: FetchTold, turn: int) -> None:
+        """Do what the owner says."""
+        swarm = self._swarm
+        if not node.is_alive:
+            return
+        if told.is_crowded:
+            node.receptions.crowded(swarm.now)
+        if fetch.turn != turn or fetch.source or not fetch.is_open or told.verdict == Verdict.WAIT:
+            return
+        digest = swarm.digests[fetch.blob]
+        if told.verdict in {Verdict.READ, Verdict.ATTACH}:
+            node.receptions.attached(digest, told.stamp)
+            fetch.patience, fetch.stamp = stall_patience(told.depth), told.stamp
+            self._read_from(node, fetch, swarm.name_of(told.sources[0]))
+            return
+        if told.verdict == Verdict.LEASE:
+            swarm.leased(node, fetch)
+            node.receptions.leased(digest, told.token)
+        else:
+            swarm.left_alone(node, fetch)
+        swarm.containerd.go_upstream(node, fetch)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def leave(self, node: VirtualNode, fetch: Fetch) -> None:
+        """Read from nobody."""
+        parent = self._swarm.nodes.get(fetch.source)
+        if parent is not None:
+            parent.readers.get(fetch.blob, {}).pop(node.name, None)
+        fetch.source = ""
+
+    def _read_from(self, node: VirtualNode, fetch: Fetch, source: str) -> None:
+        swarm = self._swarm
+        fetch.source, fetch.grown_at, fetch.turn = source, swarm.now, fetch.turn + 1
+        swarm.after(LATENCY, partial(self._open, node, fetch, fetch.turn))
+
+    def _open(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
+        """Reach the source, which may refuse: it looks itself whether it is ahead, and has room."""
+        swarm = self._swarm
+        parent = swarm.nodes[fetch.source]
+        if fetch.turn != turn or not node.is_alive or swarm.is_cut(node.name, parent.name):
+            return
+        held = parent.fetches.get(fetch.blob)
+        if held is None or (parent.is_blind and not held.is_done):
+            self._refused(node, fetch, fetch.failed)
+        elif not held.is_done:
+            is_ahead = held.offset > fetch.offset or (
+                held.offset == fetch.offset and held.stamp < fetch.stamp
+            )
+            if not is_ahead:
+                self._refused(node, fetch, fetch.stalled)
+                return
+            if parent.partial_uploads >= MAX_PARTIAL_UPLOADS:
+                self._busy(node, fetch, parent)
+                return
+            parent.readers.setdefault(fetch.blob, {})[node.name] = None
+            self.tail(node, fetch, turn)
+        else:
+            self.tail(node, fetch, turn)
+
+    def _refused(self, node: VirtualNode, fetch: Fetch, told: list[str]) -> None:
+        told.append(fetch.source)
+        fetch.source, fetch.turn = "", fetch.turn + 1
+        self._swarm.after(FIND_INTERVAL, partial(self._ask_again, node, fetch, fetch.turn))
+
+    def _busy(self, node: VirtualNode, fetch: Fetch, parent: VirtualNode) -> None:
+        """Go to one of those that the busy source named, or ask the owner again."""
+        self._swarm.busy += 1
+        fetch.failed.append(parent.name)
+        others = [name for name in parent.readers.get(fetch.blob, ()) if name != node.name]
+        fresh = [name for name in others[-MAX_OTHERS_NAMED:] if name not in fetch.failed]
+        if fresh:
+            self._read_from(node, fetch, fresh[0])
+        else:
+            self._refused(node, fetch, fetch.failed)
+
+    def _ask_again(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
+        if fetch.turn == turn and fetch.is_open:
+            self.ask(node, fetch)
+
+    def tail(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
+        """Read on from the source, or wait until it has more."""
+        swarm = self._swarm
+        parent = swarm.nodes.get(fetch.source)
+        if fetch.turn != turn or parent is None or not node.is_alive:
+            return
+        if swarm.is_cut(node.name, parent.name):
+            return
+        held = parent.fetches.get(fetch.blob)
+        if held is not None and held.offset > fetch.offset:
+            swarm.step(node, fetch, turn, parent, available=held.offset)
+        else:
+            parent.tails.setdefault(fetch.blob, []).append(partial(self.tail, node, fetch, turn))
+
+    def leave_stalled(self, node: VirtualNode) -> None:
+        """Leave sources that sent nothing for too long."""
+        swarm = self._swarm
+        for fetch in node.fetches.values():
+            if fetch.is_done or not fetch.is_open or fetch.source in {"", REGISTRY} or not node.is_alive:
+                continue
+            if fetch.grown_at + fetch.patience <= swarm.now:
+                is_gone = swarm.is_cut(node.name, fetch.source)
+                (fetch.failed if is_gone else fetch.stalled).append(fetch.source)
+                fetch.grown_at = swarm.now
+                self.ask(node, fetch)
