@@ -54,7 +54,10 @@ def encode_fetch(message: FetchMessage) -> bytes:
             numbers = [message.size, message.token, message.stamp, message.depth, flags]
             return pack(FetchKind.TOLD, message.id, [message.verdict, list(message.sources), *numbers])
         case Progress():
-            items = [[one.key, one.token, one.offset, one.total, int(one.state)] for one in message.items]
+            items = [
+                [one.key, one.token, one.offset, one.total, int(one.state), one.parent]
+                for one in message.items
+            ]
             line = [message.uplink, _FLAG_SPARE * message.has_spare]
             return pack(
                 FetchKind.PROGRESS, message.id, [message.byteless, int(message.is_growing), items, *line]
@@ -124,7 +127,7 @@ def _decode_progress(id_: int, fields: Sequence[object]) -> FetchMessage:
     uplink, flags = more[:2] if len(more) > 1 else (0, 0)
     told = []
     for one in array(items, at_most=MAX_PROGRESS_ITEMS):
-        key, token, offset, total, state, *_ = array(one, at_least=5, at_most=_MAX_FIELDS)
+        key, token, offset, total, state, *parent = array(one, at_least=5, at_most=_MAX_FIELDS)
         told.append(
             ProgressItem(
                 packed_key(key),
@@ -132,6 +135,7 @@ def _decode_progress(id_: int, fields: Sequence[object]) -> FetchMessage:
                 offset=uint(offset, MAX_U64),
                 total=uint(total, MAX_U64),
                 state=uint(state, _MAX_SMALL),
+                parent=uint(parent[0], MAX_U64) if parent else 0,
             )
         )
     return Progress(

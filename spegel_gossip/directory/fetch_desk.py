@@ -51,7 +51,7 @@ class FetchDesk:
         self._next_id = first_id
         self._outbox: list[Outgoing] = []
         self._told: list[tuple[str, FetchTold]] = []
-        self.leases = Leases(self._known, directory.members, first_token)
+        self.leases = Leases(self._known, directory.members, first_token, directory.name_of)
         directory.describe_spreads_by(self._describe)
 
     def ask(

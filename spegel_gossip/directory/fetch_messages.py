@@ -116,6 +116,8 @@ class ProgressItem:
     offset: int
     total: int
     state: int = ProgressState.ARRIVING
+    parent: int = 0
+    """Name hash of the node that it is read from, for owners that did not name it; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)

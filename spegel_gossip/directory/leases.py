@@ -62,6 +62,9 @@ NEXT_TURN: Final = 0.005
 SPARE_INTERVAL: Final = 1.0
 """Seconds for which a node's uplink is unused before it gets one more child."""
 
+UNKNOWN_PARENT: Final = ""
+"""Whom a node reads from that reads from somebody who is gone: bytes do not come that way."""
+
 UNASKED: Final = 0
 """The id of what is told without a question."""
 
@@ -73,7 +76,11 @@ class Leases:
     """The spreads that one member looks after as an owner."""
 
     def __init__(
-        self, known: Callable[[PackedKey, str], Known], zones: Mapping[str, str], first_token: int
+        self,
+        known: Callable[[PackedKey, str], Known],
+        zones: Mapping[str, str],
+        first_token: int,
+        name_of: Callable[[int], str | None],
     ) -> None:
         """Start with none.
 
@@ -81,7 +88,9 @@ class Leases:
             known: what the directory knows of a key, for an asker
             zones: the live members' zones; a live view
             first_token: tokens count up from here; of a later boot they must be others
+            name_of: the live member whose name has a hash
         """
+        self._name_of = name_of
         self._known = known
         self._zones = zones
         self._spreads: OrderedDict[PackedKey, Spread] = OrderedDict()
@@ -246,6 +255,10 @@ class Leases:
         if has_grown:
             receiver.grown_until = now + GROWING_INTERVAL
             spread.gather_until = 0.0
+        if item.parent and receiver.parent is None and not item.token:
+            # Told by another owner; without it a circle could be closed here.
+            parent = self._name_of(item.parent) or UNKNOWN_PARENT
+            spread.attach(receiver, parent, receiver.depth)
         if item.state == ProgressState.DONE:
             self._done(spread, receiver)
         elif item.token and item.token not in spread.fenced:

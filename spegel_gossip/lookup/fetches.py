@@ -36,6 +36,7 @@ from spegel_gossip.routing import (
 from spegel_gossip.swarm.patience import URGENT_AFTER, stall_patience
 from spegel_gossip.swarm.receptions import Receptions, ReceptionState
 from spegel_gossip.swarm.uplink import Uplink
+from spegel_gossip.swim.names import name_hash
 
 log = structlog.get_logger(__name__)
 
@@ -167,7 +168,7 @@ class Fetches:
             if told.verdict not in {Verdict.READ, Verdict.ATTACH}:
                 raise NoHolderError(digest)
             if peers:
-                self._receptions.attached(digest, told.stamp, question.owner)
+                self._receptions.attached(digest, told.stamp, question.owner, peers[0].name)
                 return _found(digest, told, peers)
             failed += self._names(told)
         raise NoHolderError(digest)
@@ -329,7 +330,14 @@ class Fetches:
         if report is None:
             return
         items = [
-            ProgressItem(pack_key(one.digest), one.token, one.offset, one.total, _STATES[one.state])
+            ProgressItem(
+                pack_key(one.digest),
+                one.token,
+                one.offset,
+                one.total,
+                _STATES[one.state],
+                name_hash(one.parent) if one.parent else 0,
+            )
             for one in report.receptions
         ]
         self._desk.report(

@@ -45,6 +45,8 @@ class Reception:
     stamp: int = 0
     begun_at: int = 0
     """Bytes that were here when its present source was named."""
+    parent: str = ""
+    """The node that it is read from; empty for none."""
     decider: str = ""
     """The owner who named it, which may be another than those whom the ring makes owners now."""
     state: ReceptionState = ReceptionState.ARRIVING
@@ -96,13 +98,15 @@ class Receptions:
         reception = self._receptions.get(digest)
         if reception is not None:
             reception.token, reception.decider, reception.begun_at = token, decider, reception.offset
+            reception.parent = ""
             self._report_at = 0.0
 
-    def attached(self, digest: Digest, stamp: int, decider: str = "") -> None:
+    def attached(self, digest: Digest, stamp: int, decider: str = "", parent: str = "") -> None:
         """Take in that this node reads a blob from another one, and who said so."""
         reception = self._receptions.get(digest)
         if reception is not None:
             reception.token, reception.stamp, reception.decider = 0, stamp, decider
+            reception.parent = parent
 
     def crowded(self, now: float) -> None:
         """Take in that others pull what this node pulls."""

@@ -49,7 +49,7 @@ class VirtualMirror:
             return
         if silent >= len(self._swarm.owners_of(fetch.blob)):
             # Nobody can be asked: as if there were no swarm.
-            self._swarm.left_alone(node, fetch)
+            self._swarm.uncounted_404s += 1
             self._swarm.containerd.go_upstream(node, fetch)
         else:
             self.ask(node, fetch, silent=silent)
@@ -95,9 +95,10 @@ class VirtualMirror:
             return
         digest = swarm.digests[fetch.blob]
         if told.verdict in {Verdict.READ, Verdict.ATTACH}:
-            node.receptions.attached(digest, told.stamp)
+            parent = swarm.name_of(told.sources[0])
+            node.receptions.attached(digest, told.stamp, parent=parent)
             fetch.patience, fetch.stamp = stall_patience(told.depth), told.stamp
-            self._read_from(node, fetch, swarm.name_of(told.sources[0]))
+            self._read_from(node, fetch, parent)
             return
         if told.verdict == Verdict.LEASE:
             swarm.leased(node, fetch)

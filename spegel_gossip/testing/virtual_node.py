@@ -56,6 +56,8 @@ class Fetch:
     burden: int = 0
     has_slot: bool = False
     is_done: bool = False
+    is_leased: bool = False
+    """Its fetch from upstream was counted by an owner."""
     is_open: bool = False
     """A request to the mirror is open."""
     failed: list[str] = field(default_factory=list)

@@ -85,7 +85,7 @@ class VirtualSwarm:
         self.blob_of = {key: number for number, key in enumerate(self.keys)}
         self.holders: dict[int, dict[str, None]] = {number: {} for number in self.blobs()}
         self.most_upstream: Counter[int] = Counter()
-        """The most fetches of each blob from upstream at the same time."""
+        """The most fetches of each blob from upstream at the same time, of those under a lease."""
         self.lease_holders: dict[int, dict[str, None]] = {number: {} for number in self.blobs()}
         self.yields = 0
         self.busy = 0
@@ -100,7 +100,7 @@ class VirtualSwarm:
         self._names = {name_hash(name): name for name in self.nodes}
         zones = dict.fromkeys(self.nodes, "z")
         self.owners = {
-            name: Leases(partial(self._known, name), zones, first_token=number << 32)
+            name: Leases(partial(self._known, name), zones, number << 32, self._names.get)
             for number, name in enumerate(self.nodes)
         }
         self._rings = [self.rng.sample(sorted(self.nodes), n) for _ in self.sizes]
@@ -191,19 +191,30 @@ class VirtualSwarm:
         return not all(end.is_alive for end in ends) or (one != other and any(end.is_cut_off for end in ends))
 
     def has_source(self, asker: VirtualNode, blob: int, *, but: Fetch) -> bool:
-        """Return whether a node could be read from: it has it all, or more of it and grows."""
+        """Return whether a node could be read from that did not fail the asker yet."""
         for node in self.nodes.values():
             fetch = node.fetches.get(blob)
             if (
                 node is asker
                 or fetch is None
                 or self.is_cut(asker.name, node.name)
-                or node.name in but.failed
+                or node.name in (*but.failed, *but.stalled)
             ):
                 continue
-            grows = fetch.arrived_at + GROWING_INTERVAL > self.now and not node.is_blind
-            if fetch.is_done or (grows and fetch.offset > asker.fetches[blob].offset):
+            is_ahead = fetch.offset > asker.fetches[blob].offset and not node.is_blind
+            if fetch.is_done or (is_ahead and self._is_fed(node.name, blob)):
                 return True
+        return False
+
+    def _is_fed(self, name: str, blob: int) -> bool:
+        """Return whether bytes of a blob reach a node: from the registry, or in the end from a whole copy."""
+        for _ in self.nodes:
+            fetch = self.nodes[name].fetches[blob]
+            if fetch.is_done or fetch.source == REGISTRY:
+                return fetch.is_done or fetch.arrived_at + GROWING_INTERVAL > self.now
+            if not fetch.source or self.is_cut(name, fetch.source):
+                return False
+            name = fetch.source
         return False
 
     # -- owners -------------------------------------------------------------------------------
@@ -247,7 +258,8 @@ class VirtualSwarm:
         uplink, has_spare = node.meter.rate(self.now), node.meter.has_spare(self.now)
         for one in report.receptions:
             key = pack_key(one.digest)
-            item = ProgressItem(key, one.token, one.offset, one.total, _STATES[one.state])
+            parent = name_hash(one.parent) if one.parent else 0
+            item = ProgressItem(key, one.token, one.offset, one.total, _STATES[one.state], parent)
             message = Progress(0, report.byteless, report.is_growing, (item,), uplink, has_spare)
             for owner in self.owners_of(self.blob_of[key]):
                 self.after(LATENCY, partial(self._progress, owner, node.name, message))
@@ -332,19 +344,24 @@ class VirtualSwarm:
     def upstream_began(self, blob: int) -> None:
         """Count who fetches a blob from the registry now."""
         fetching = sum(
-            one.is_alive and blob in one.fetches and one.fetches[blob].source == REGISTRY
+            one.is_alive
+            and blob in one.fetches
+            and one.fetches[blob].source == REGISTRY
+            and one.fetches[blob].is_leased
             for one in self.nodes.values()
         )
         self.most_upstream[blob] = max(self.most_upstream[blob], fetching)
 
     def leased(self, node: VirtualNode, fetch: Fetch) -> None:
         """Count a 404 that is a lease."""
+        fetch.is_leased = True
         self.lease_holders[fetch.blob][node.name] = None
         if self.has_source(node, fetch.blob, but=fetch):
             self.needless_404s.append((self.now, node.name, fetch.blob))
 
     def left_alone(self, node: VirtualNode, fetch: Fetch) -> None:
         """Count a 404 that is none."""
+        fetch.is_leased = False
         self.uncounted_404s += 1
         if self.has_source(node, fetch.blob, but=fetch):
             self.needless_404s.append((self.now, node.name, fetch.blob))

@@ -28,7 +28,7 @@ class Owner:
     def __init__(self, known: Known | None = None, zones: dict[str, str] | None = None) -> None:
         self.known = known or Known()
         self.now = 100.0
-        self.leases = Leases(self._known, zones or dict.fromkeys(NODES, "z"), first_token=0)
+        self.leases = Leases(self._known, zones or dict.fromkeys(NODES, "z"), 0, NAMES.get)
         self._ids = 0
 
     def _known(self, _key: PackedKey, asker: str) -> Known:

@@ -6,15 +6,16 @@ DIGEST = "sha256:" + "ab" * 32
 
 
 def test_there_is_room_for_so_many_growing_copies_and_any_number_of_whole_ones() -> None:
-    readers = Readers(2)
+    readers, is_full = Readers(2), []
     with ExitStack() as stack:
         for number in range(5):
             stack.enter_context(readers.reading(DIGEST, f"whole{number}", is_partial=False))
-        stack.enter_context(readers.reading(DIGEST, "a", is_partial=True))
-        assert not readers.is_full
-        stack.enter_context(readers.reading("sha256:other", "b", is_partial=True))
-        assert readers.is_full
-    assert not readers.is_full
+        for name in "ab":
+            is_full.append(readers.is_full)
+            stack.enter_context(readers.reading(f"sha256:{name}", name, is_partial=True))
+        is_full.append(readers.is_full)
+    is_full.append(readers.is_full)
+    assert is_full == [False, False, True, False]
     assert readers.others(DIGEST, but="") == ""
 
 
