@@ -55,6 +55,9 @@ class Owner:
     def place_of(self, digest: Digest) -> tuple[int, int]:
         return 0, 0
 
+    def peer(self, name: str) -> Peer | None:
+        return None
+
     def byteless_leases(self, *, but: Digest) -> int:
         return 0
 
@@ -143,7 +146,7 @@ async def test_an_owner_that_names_a_banned_holder_is_asked_for_another(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     spreading = Spreading(Owner(), MemoryStore())
-    lookup = SpreadingLookup(TableRouter(), spreading, DIGEST, PartialStatus(0, 10), start=0)
+    lookup = SpreadingLookup(TableRouter(), spreading, DIGEST, PartialStatus(0, 10), start=0, can_yield=True)
 
     assert (await make(TableRouter(), banned=["a"], spreading=lookup).next()).name == "b"
 
