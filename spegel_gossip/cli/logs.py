@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+import spegel_gossip.cli.without_rich  # isort: skip # noqa: F401 - before structlog is imported by anybody
 import structlog
 
 from spegel_gossip.config.values import LogFormat, LogLevel

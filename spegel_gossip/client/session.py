@@ -54,7 +54,7 @@ class Session:
 
     def __init__(self, config: ClientConfig, credentials: CredentialSource) -> None:
         """Make a session; nothing is connected yet."""
-        self._http = transport.new_client(config)
+        self._http = transport.Clients(config)
         self._credentials = credentials
         self._authenticators: dict[str, Authenticator] = {}
 

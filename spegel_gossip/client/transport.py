@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
 import httpx
 import trio
 
 from spegel_gossip.client.config import ClientConfig
+from spegel_gossip.client.endpoint import is_loopback
 from spegel_gossip.client.errors import ClientError, RegistryProtocolError, TransientError
 from spegel_gossip.errors import ConfigError
 from spegel_gossip.version import __version__
@@ -22,30 +23,66 @@ MAX_CAUSES = 10
 _UNKNOWN_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
-def new_client(config: ClientConfig) -> httpx.AsyncClient:
-    """Return a client that follows no redirect by itself, through the environment's proxies.
+class Clients:
+    """Two HTTP clients: through the environment's proxies, and past them for this machine itself.
+
+    A proxy elsewhere has another machine behind `127.0.0.2`. httpx knows exceptions by single
+    names, and this machine has 16 million of them: each node of the demo has its own.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        """Make both; nothing is connected yet.
+
+        Raises:
+            ConfigError: the environment's proxy cannot be used.
+        """
+        context = _tls_context()
+        self._direct = _new_client(config, context, is_proxied=False)
+        try:
+            self._proxied = _new_client(config, context, is_proxied=True)
+        except (ImportError, ValueError, httpx.InvalidURL) as exc:
+            raise ConfigError(
+                f"the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used ({exc}): "
+                "give an http:// or https:// address, or unset it"
+            ) from exc
+
+    def build_request(
+        self,
+        method: str,
+        url: httpx.URL | str,
+        *,
+        headers: Mapping[str, str],
+        content: httpx.AsyncByteStream | bytes | None = None,
+    ) -> httpx.Request:
+        """Return a request that `send` takes."""
+        return self._proxied.build_request(method, url, headers=headers, content=content)
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the body of its answer is unread."""
+        client = self._direct if is_loopback(request.url.netloc.decode("ascii")) else self._proxied
+        return await client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._proxied.aclose()
+        await self._direct.aclose()
+
+
+def _new_client(config: ClientConfig, context: ssl.SSLContext, *, is_proxied: bool) -> httpx.AsyncClient:
+    """Return a client that follows no redirect by itself.
 
     Bodies come as they are stored (no transfer compression), certificates are judged by
-    the system's authorities, and this machine itself is never reached through a proxy.
-
-    Raises:
-        ConfigError: the environment's proxy cannot be used.
+    the system's authorities.
     """
     seconds = config.stall_timeout
-    try:
-        return httpx.AsyncClient(
-            headers={"User-Agent": f"spegel-gossip/{__version__}", "Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(seconds, connect=config.connect_timeout, pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=2 * config.blobs_at_once),
-            verify=_tls_context(),
-            follow_redirects=False,
-            mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
-        )
-    except (ImportError, ValueError, httpx.InvalidURL) as exc:
-        raise ConfigError(
-            f"the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used ({exc}): "
-            "give an http:// or https:// address, or unset it"
-        ) from exc
+    return httpx.AsyncClient(
+        headers={"User-Agent": f"spegel-gossip/{__version__}", "Accept-Encoding": "identity"},
+        timeout=httpx.Timeout(seconds, connect=config.connect_timeout, pool=None),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=2 * config.blobs_at_once),
+        verify=context,
+        follow_redirects=False,
+        trust_env=is_proxied,
+    )
 
 
 def _tls_context() -> ssl.SSLContext:
@@ -119,7 +156,7 @@ class Answer:
                         pass
 
 
-async def send(client: httpx.AsyncClient, request: httpx.Request) -> Answer:
+async def send(clients: Clients, request: httpx.Request) -> Answer:
     """Send one request and return its answer, with the body unread.
 
     Raises:
@@ -128,7 +165,7 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> Answer:
     """
     host = request.url.netloc.decode("ascii")
     try:
-        return Answer(await client.send(request, stream=True), host)
+        return Answer(await clients.send(request), host)
     except httpx.TransportError as exc:
         raise failure_of(exc, host) from exc
 

@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from spegel_gossip.demo.asking import Asker
 from spegel_gossip.demo.cluster import Cluster
 from spegel_gossip.demo.config import DemoConfig
 from spegel_gossip.demo.errors import ClaimError, DemoError
+from spegel_gossip.demo.leftovers import own_folder
 from spegel_gossip.demo.lines import Lines
 from spegel_gossip.demo.picture import Picture
 from spegel_gossip.demo.places import find_places
@@ -123,14 +123,14 @@ def _own_folder() -> Path:
 
 @contextmanager
 def _folder(config: DemoConfig) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="spegel-gossip-demo-"))
-    try:
-        _check_space(folder, (config.nodes + 2) * config.size_mb * MB + _SPARE_BYTES)
-        yield folder
-    except BaseException as exc:
-        _remove(folder, with_logs=not _is_claim(exc))
-        raise
-    _remove(folder, with_logs=True)
+    with own_folder() as folder:
+        try:
+            _check_space(folder, (config.nodes + 2) * config.size_mb * MB + _SPARE_BYTES)
+            yield folder
+        except BaseException as exc:
+            _remove(folder, with_logs=not _is_claim(exc))
+            raise
+        _remove(folder, with_logs=True)
 
 
 def _check_space(folder: Path, needed: int) -> None:

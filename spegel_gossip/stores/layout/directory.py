@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,9 @@ INDEX_NAME = "index.json"
 
 HASH_STEP = 4 * 1024 * 1024
 """Bytes read at a time to be hashed."""
+
+MAX_INDEX_ATTEMPTS = 10
+"""Times that a change of the index is made anew because another program wrote it meanwhile."""
 
 _MARK = "oci-layout"
 _NEW_SUFFIX = ".new"
@@ -108,13 +112,24 @@ class LayoutDirectory:
                 f"{path} cannot be read ({exc}): is {self.path} an OCI image layout?"
             ) from exc
 
-    def write_index(self, index: ImageIndex) -> None:
-        """Put another index in place, whole or not at all; the caller holds the layout's lock.
+    def change_index(self, change: Callable[[ImageIndex], ImageIndex]) -> None:
+        """Put a changed index in place, whole or not at all; the caller holds the layout's lock.
+
+        Other programs (skopeo, podman) write the index without any lock. So what was read is looked at
+        again when the new file is on disk, and changed anew if somebody was faster: what remains of the race
+        is the instant between that look and the rename, and a program that read before it and writes after.
 
         Raises:
+            ContentStoreUnavailableError: `index.json` cannot be read.
             OSError: the disk failed; the old one is still there.
         """
-        self._replace(INDEX_NAME, index.encode())
+        for _ in range(MAX_INDEX_ATTEMPTS):
+            seen = self.index_signature()
+            self._write_new(INDEX_NAME, change(self.read_index()).encode())
+            if self.index_signature() == seen:
+                break
+        # Whoever writes without end is no reason not to write at all.
+        self._put_new(INDEX_NAME)
 
     def index_signature(self) -> tuple[int, int, int] | None:
         """Return what changes whenever `index.json` does; None if it is not there."""
@@ -195,14 +210,19 @@ class LayoutDirectory:
         return True
 
     def _replace(self, name: str, data: bytes) -> None:
-        path = self.path / name
+        self._write_new(name, data)
+        self._put_new(name)
+
+    def _write_new(self, name: str, data: bytes) -> None:
         # One name suffices: who writes holds the lock. A leftover of a crash is overwritten.
-        new = path.with_name(name + _NEW_SUFFIX)
+        new = self.path / (name + _NEW_SUFFIX)
         with new.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(path)
+
+    def _put_new(self, name: str) -> None:
+        (self.path / (name + _NEW_SUFFIX)).replace(self.path / name)
         sync_directory(self.path)
 
 

@@ -113,6 +113,6 @@ class LayoutWriter:
     async def _change(self, change: Callable[[ImageIndex], ImageIndex]) -> None:
         def work() -> None:
             with locked(self._layout.path):
-                self._layout.write_index(change(self._layout.read_index()))
+                self._layout.change_index(change)
 
         await patiently(work)

@@ -46,14 +46,15 @@ Script = Callable[[Asked], Told]
 class ScriptedRegistry:
     """Listens on loopback until its nursery is cancelled; one request a connection."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, *, address: str = "127.0.0.1") -> None:
         self.script = script
+        self.address = address
         self.asked: list[Asked] = []
         self.port = 0
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.address}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -63,7 +64,7 @@ class ScriptedRegistry:
         return [one for one in self.asked if part in one.target]
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        listeners = await trio.open_tcp_listeners(0, host=self.address)
         self.port = cast("int", listeners[0].socket.getsockname()[1])
         await trio.serve_listeners(
             self._serve, listeners, task_status=cast("trio.TaskStatus[object]", task_status)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import trio
 
 from lab import images
 from shell.client.conftest import Bench, Start
@@ -348,6 +349,19 @@ class TestProxies:
 
         assert {asked.headers["host"] for asked in proxy.asked} == {"registry.example:5000"}
         assert [asked.path for asked in registry.asked] == ["/v2/team/app/manifests/v1"]
+
+    async def test_all_of_127_is_this_machine(
+        self, bench: Bench, start: Start, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        proxy = await start(SERVE)
+        mirror = ScriptedRegistry(SERVE, address="127.29.1.2")
+        await nursery.start(mirror.run)
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+
+        await bench.pull("registry.example:5000/team/app:v1", mirrors=(mirror.url,), plain_http=True)
+
+        assert proxy.asked == []
+        assert bench.witness.by_source.keys() == {mirror.host}
 
     @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1"])
     async def test_a_proxy_that_cannot_be_used_is_a_wrong_setting(

@@ -19,8 +19,11 @@ from lab.process import wait_until
 from shell.stores.conformance import content_of, read_all, root_of
 from shell.stores.layout_bench import LayoutBench, blob_path, open_new, put
 from spegel_gossip.content import BlobAdded, ContentNotFoundError, PartialStatus
+from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
+from spegel_gossip.stores.layout.directory import INDEX_NAME, LayoutDirectory
+from spegel_gossip.stores.layout.image_index import ImageIndex
 
 MIB = 1024 * 1024
 NAME = TagName("registry.test", "app", "v1")
@@ -293,3 +296,36 @@ async def test_what_skopeo_writes_is_shared(bench: LayoutBench, tmp_path: Path) 
 def entries(root: Path) -> list[dict[str, dict[str, str]]]:
     found: list[dict[str, dict[str, str]]] = json.loads((root / "index.json").read_bytes())["manifests"]
     return found
+
+
+def test_a_tag_that_another_program_writes_while_ours_is_on_its_way_is_not_lost(tmp_path: Path) -> None:
+    layout = LayoutDirectory(tmp_path / "layout")
+    layout.create()
+    target = Descriptor(Digest.of(b"x"), 1, "application/vnd.oci.image.manifest.v1+json")
+    theirs = TagName("registry.test", "theirs", "v1")
+    faster = iter([True, True])
+
+    def change(index: ImageIndex) -> ImageIndex:
+        # skopeo knows no lock: it may write between our read and our rename.
+        if next(faster, False):
+            in_place = layout.read_index().with_tag(theirs, target, 1.0)
+            (layout.path / INDEX_NAME).write_bytes(in_place.encode() + b"\n")
+        return index.with_tag(NAME, target, 2.0)
+
+    layout.change_index(change)
+
+    assert {entry.tag for entry in layout.read_index().entries} == {NAME, theirs}
+
+
+def test_another_program_that_writes_without_end_does_not_keep_ours_out(tmp_path: Path) -> None:
+    layout = LayoutDirectory(tmp_path / "layout")
+    layout.create()
+    target = Descriptor(Digest.of(b"x"), 1, "application/vnd.oci.image.manifest.v1+json")
+
+    def change(index: ImageIndex) -> ImageIndex:
+        (layout.path / INDEX_NAME).write_bytes(layout.read_index().encode() + b"\n")
+        return index.with_tag(NAME, target, 2.0)
+
+    layout.change_index(change)
+
+    assert [entry.tag for entry in layout.read_index().entries] == [NAME]
