@@ -8,6 +8,7 @@ import pytest
 from e2e.fault_matrix import Growth
 from lab import images
 from lab.cluster import Lab
+from lab.node import Node
 
 CONTAINERD_VERSIONS = ("2.1.4", "2.2.6")
 LAYER_SIZE = 96 * images.MIB
@@ -33,6 +34,12 @@ def ranges_lab(lab: Lab) -> Iterator[Lab]:
     containerd.start()
 
 
+def questions(node: Node) -> float:
+    """How often it asked who has something."""
+    metrics = node.metrics()
+    return sum(metrics.get(f"spegel_gossip_{what}_total", 0) for what in ("lookups", "lookup_fetches"))
+
+
 def hold(lab: Lab, image: images.Artifact, repository: str) -> str:
     reference = lab.registry.push(image, repository, "v1")
     lab.start_nodes()
@@ -50,6 +57,7 @@ def test_ranges_of_one_layer_come_from_both_holders(ranges_lab: Lab) -> None:
     image = images.image(901, [LAYER_SIZE])
     reference = hold(ranges_lab, image, "ranges/spread")
     before = {node.name: node.namespace.bytes_sent() for node in (a, b)}
+    asked_before = questions(c)
 
     c.containerd.pull(reference)
 
@@ -58,6 +66,8 @@ def test_ranges_of_one_layer_come_from_both_holders(ranges_lab: Lab) -> None:
     assert len(requests) >= 2, "containerd did not fetch in ranges"
     sent = {node.name: node.namespace.bytes_sent() - before[node.name] for node in (a, b)}
     assert min(sent.values()) > LAYER_SIZE / 10
+    # The tag, the manifest and the config; the layer's ranges together: whether it spreads, and who has it.
+    assert questions(c) - asked_before <= 5
     # Each range is open-ended and closed early by the client: what lay in buffers then is all that is lost.
     assert sum(sent.values()) < 1.5 * LAYER_SIZE
 
