@@ -100,13 +100,16 @@ class BlobStream(Protocol):
 class BlobFetcher(Protocol):
     """Gets blobs from other nodes."""
 
-    async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> BlobStream:
+    async def open(
+        self, digest: Digest, *, start: int = 0, stop: int | None = None, is_range: bool = False
+    ) -> BlobStream:
         """Find a source and begin; returns when its response head is in.
 
         Args:
             digest: the blob
             start: offset of the first byte wanted
             stop: offset after the last byte wanted; None for the end
+            is_range: whether the client asked for a range, which may be one of several and closed early
 
         Raises:
             RoutingError: nobody has it, nobody could be asked, or every holder failed.

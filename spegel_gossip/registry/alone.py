@@ -40,7 +40,14 @@ class Nobody:
     def report_transfer(self, holder: str, *, moved_bytes: int, seconds: float) -> None:
         """Do nothing: no holder was ever named."""
 
-    async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> BlobStream:  # noqa: ARG002 - the same
+    async def open(
+        self,
+        digest: Digest,
+        *,
+        start: int = 0,  # noqa: ARG002 - the same
+        stop: int | None = None,  # noqa: ARG002 - the same
+        is_range: bool = False,  # noqa: ARG002 - the same
+    ) -> BlobStream:
         """Say that nobody has it."""
         raise NoHolderError(digest)
 

@@ -68,7 +68,7 @@ class Blobs:
         else:
             # What containerd sends to go on with a pull: one question is enough.
             start, stop = requested.start, None if requested.last is None else requested.last + 1
-        stream = await self._fetcher.open(digest, start=start, stop=stop)
+        stream = await self._fetcher.open(digest, start=start, stop=stop, is_range=True)
         try:
             part = requested.within(stream.size)
         except InvalidRangeError:

@@ -100,7 +100,14 @@ class MemoryFetcher:
         self._blobs[digest] = (data, sources)
         return digest
 
-    async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> ScriptedStream:
+    async def open(
+        self,
+        digest: Digest,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        is_range: bool = False,  # noqa: ARG002 - the port's
+    ) -> ScriptedStream:
         """Begin to send a part of a blob."""
         data, sources = await self._find(digest)
         if start and start >= len(data):

@@ -69,7 +69,9 @@ class PeerBlobFetcher:
             VerifiedManifests(max_bytes=config.manifest_cache_bytes), self._fetch_manifest
         )
 
-    async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> PeerBlobStream:
+    async def open(
+        self, digest: Digest, *, start: int = 0, stop: int | None = None, is_range: bool = False
+    ) -> PeerBlobStream:
         """Find a source and begin; returns when its first byte is in.
 
         Raises:
@@ -80,7 +82,7 @@ class PeerBlobFetcher:
         self._experience.reports.asked(digest)
         if self._experience.cuts.must_refuse(digest):
             raise AllHoldersFailedError(digest, ["its answers ended without a byte, again and again"])
-        sibling = self._experience.families.join(digest, start)
+        sibling = self._experience.families.join(digest, start, is_open_range=is_range and stop is None)
         lookup = await self._spreading_lookup(digest, start)
         sources = self._sources(digest, Purpose.FETCH, sibling.family, lookup)
         stream = PeerBlobStream(

@@ -31,6 +31,13 @@ class Sibling:
     holder: str = ""
     """Who sends now; empty while nobody does."""
 
+    is_open_range: bool = False
+    """Whether it may be one range of several that nobody said the end of."""
+
+    def next_start(self, offset: int) -> int | None:
+        """Return where the next stream after an offset begins: there this one is likely to be closed."""
+        return min((other.start for other in self.family.members if other.start > offset), default=None)
+
     async def wait_for_turn(self) -> None:
         """Return when no stream of the blob is open that began at a lower offset."""
         while any(other.start < self.start for other in self.family.members):
@@ -68,10 +75,10 @@ class Families:
         """Start with none."""
         self._families: dict[Digest, Family] = {}
 
-    def join(self, digest: Digest, start: int) -> Sibling:
+    def join(self, digest: Digest, start: int, *, is_open_range: bool = False) -> Sibling:
         """Count a stream as open until it leaves."""
         family = self._families.setdefault(digest, Family())
-        sibling = Sibling(start, family)
+        sibling = Sibling(start, family, is_open_range=is_open_range)
         family.members[sibling] = None
         return sibling
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import trio
 
@@ -19,6 +20,12 @@ from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.transfer.segment import PeerSegment
 from spegel_gossip.transfer.siblings import Families, Sibling
 from spegel_gossip.transfer.zones import ZoneCounter
+
+FIRST_PIECE: Final = 4 << 20
+"""Bytes asked for at first of a range without an end: by then the ranges beside it have begun."""
+
+CLOSE_GRACE: Final = 0.5
+"""Seconds that a client has to close a range where the next one begins, before more of it is fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,8 @@ class PeerBlobStream:
         self._segment: PeerSegment | None = None
         self._source = ""
         self._is_handed_out = False
+        self._border: int | None = None
+        """Where the next of several ranges begins, once that is known."""
         self._is_exhausted = False
         self._is_closed = False
 
@@ -95,8 +104,11 @@ class PeerBlobStream:
             RoutingError: nobody has it, nobody could be asked, or every holder failed.
             InvalidRangeError: the blob is shorter than the range's start.
         """
-        self._segment = segment = await self._open(self._wanted)
-        self._wanted = replace(self._wanted, stop=segment.opened.stop, size=segment.opened.size)
+        is_open = self._sibling.is_open_range
+        self._segment = segment = await self._open(self.start, self.start + FIRST_PIECE if is_open else None)
+        size = segment.opened.size
+        stop = size if self._wanted.stop is None else min(size, self._wanted.stop)
+        self._wanted = replace(self._wanted, stop=stop, size=size)
         metrics.IN_FLIGHT.labels("received").inc()
         self._experience.reports.opened(self.digest)
 
@@ -114,9 +126,11 @@ class PeerBlobStream:
         try:
             if stopped is not None and stopped.verdict is Verdict.SLOW:
                 return await self._replace_slow(stopped, offset)
-            if stopped is not None:
+            if stopped is not None and offset == stopped.opened.stop:
+                await self._end_piece(stopped, offset)
+            elif stopped is not None:
                 await self._give_up(stopped, offset)
-            self._segment = await self._open(replace(self._wanted, start=offset))
+            self._segment = await self._open(offset, self._piece_end(offset))
         except AllHoldersFailedError:
             self._is_exhausted = True
             await self._sibling.wait_for_turn()
@@ -143,9 +157,21 @@ class PeerBlobStream:
         self._experience.families.leave(self.digest, self._sibling)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _open(self, wanted: Wanted) -> PeerSegment:
+    def _piece_end(self, offset: int) -> int | None:
+        """Return how far to ask at an offset: of several ranges, to where the next one begins."""
+        if not self._sibling.is_open_range:
+            return None
+        if offset == self._border:
+            return offset + FIRST_PIECE
+        self._border = self._sibling.next_start(offset)
+        return self._border
+
+    async def _open(self, start: int, end: int | None) -> PeerSegment:
         self._sibling.holder = ""
-        peer, opened = await self._opener.open(wanted)
+        stops = [stop for stop in (end, self._wanted.stop) if stop is not None]
+        peer, opened = await self._opener.open(
+            replace(self._wanted, start=start, stop=min(stops, default=None))
+        )
         self._source = self._sibling.holder = peer.name
         patience = self._opener.sources.stall_patience(peer)
         # One that is still receiving is as fast as what it receives from.
@@ -163,7 +189,7 @@ class PeerBlobStream:
     async def _replace_slow(self, slow: PeerSegment, offset: int) -> PeerSegment:
         """Return a segment from another source, or the slow one again where there is no other."""
         try:
-            self._segment = await self._open(replace(self._wanted, start=offset))
+            self._segment = await self._open(offset, self._piece_end(offset))
         except AllHoldersFailedError:
             self._source = self._sibling.holder = slow.source
             slow.pace.keep()
@@ -174,6 +200,14 @@ class PeerBlobStream:
             raise
         await self._give_up(slow, offset)
         return self._segment
+
+    async def _end_piece(self, segment: PeerSegment, offset: int) -> None:
+        segment.opened.response.close(drained=True)
+        self._report(segment, offset)
+        self._opener.sources.put_back(segment.peer)
+        if offset == self._border:
+            # As a rule the client has what it wanted, and closes; what was fetched beyond would be wasted.
+            await trio.sleep(CLOSE_GRACE)
 
     async def _give_up(self, segment: PeerSegment, offset: int) -> None:
         self._opener.sources.give_up(segment.peer, segment.failure())

@@ -68,8 +68,9 @@ def test_ranges_of_one_layer_come_from_both_holders(ranges_lab: Lab) -> None:
     assert min(sent.values()) > LAYER_SIZE / 10
     # The tag, the manifest and the config; the layer's ranges together: whether it spreads, and who has it.
     assert questions(c) - asked_before <= 5
-    # Each range is open-ended and closed early by the client: what lay in buffers then is all that is lost.
-    assert sum(sent.values()) < 1.5 * LAYER_SIZE
+    # Each is open-ended and closed early by the client, and nothing is fetched beyond the start of the next:
+    # what is more than the layer is headers of packets.
+    assert sum(sent.values()) < 1.15 * LAYER_SIZE
 
 
 @pytest.mark.slow

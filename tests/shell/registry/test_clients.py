@@ -33,13 +33,15 @@ class SlowFetcher(MemoryFetcher):
         super().__init__(nursery)
         self.begun, self.cancelled = trio.Event(), trio.Event()
 
-    async def open(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> ScriptedStream:
+    async def open(
+        self, digest: Digest, *, start: int = 0, stop: int | None = None, is_range: bool = False
+    ) -> ScriptedStream:
         self.begun.set()
         try:
             await trio.Event().wait()
         finally:
             self.cancelled.set()
-        return await super().open(digest, start=start, stop=stop)
+        return await super().open(digest, start=start, stop=stop, is_range=is_range)
 
 
 class TestAClientThatLeaves:
