@@ -229,6 +229,9 @@ async def test_push_pulls_beyond_those_answered_at_a_time_wait_in_line(
     assert statuses == [200] * 20
 
 
+OUTCOMES = ("_acked", "_acked_by_relay", "_acked_by_tcp", "_failed")
+
+
 async def test_the_numbers_are_exported_while_it_runs(nodes: Nodes) -> None:
     a = await nodes.start("a")
     b = await nodes.start("b", [a.address])
@@ -237,6 +240,14 @@ async def test_the_numbers_are_exported_while_it_runs(nodes: Nodes) -> None:
 
     assert REGISTRY.get_sample_value("spegel_gossip_members", {"state": "alive"}) == 2
     assert REGISTRY.get_sample_value("spegel_gossip_swim_push_pulls_answered_total") == 1
+    for name in (
+        *(f"probes{outcome}_total" for outcome in ("", *OUTCOMES)),
+        "suspicions_total", "refutations_total", "local_health", "queue_length", "streams",
+    ):  # fmt: skip
+        assert REGISTRY.get_sample_value(f"spegel_gossip_swim_{name}") is not None, name
+    sent = {"kind": "gossip", "direction": "sent"}
+    for counted in ("datagrams", "datagram_bytes"):
+        assert REGISTRY.get_sample_value(f"spegel_gossip_wire_{counted}_total", sent) is not None
     await a.stop()
     assert REGISTRY.get_sample_value("spegel_gossip_members", {"state": "alive"}) is None
 
