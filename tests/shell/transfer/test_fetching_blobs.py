@@ -1,9 +1,10 @@
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
-from spegel_gossip.content import Availability, ContentStore
-from spegel_gossip.fetching import BlobFetcher, BlobStream
+from shell.transfer.bench import Blob, Consume, ScriptHolder, ServeStore, holding
+from spegel_gossip.content import Availability
+from spegel_gossip.fetching import BlobFetcher
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidRangeError
 from spegel_gossip.routing import (
@@ -15,14 +16,9 @@ from spegel_gossip.routing import (
 )
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.testing.blob_sources import Then
-from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
+from spegel_gossip.testing.holders import RawAnswer, TableRouter
 from spegel_gossip.testing.memory_store import MemoryStore
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
-
-Blob = Callable[[int], bytes]
-ServeStore = Callable[[str, ContentStore], Awaitable[Peer]]
-ScriptHolder = Callable[[str, Callable[[str], RawAnswer | None]], ScriptedHolder]
-Consume = Callable[[BlobStream], Awaitable[tuple[Delivery, bytes]]]
 
 MIB = 1 << 20
 SIZE = 2 * MIB + 5
@@ -34,12 +30,6 @@ def whole(
     """An answer to a request without a range, which may break off or lie about its length."""
     headers = {"Content-Length": str(len(data) if length is None else length)}
     return RawAnswer(200, headers, data if given is None else data[:given], then)
-
-
-def holding(data: bytes) -> MemoryStore:
-    store = MemoryStore()
-    store.add_blob(data)
-    return store
 
 
 async def test_the_fetcher_is_what_the_port_asks_for(fetcher: PeerBlobFetcher) -> None:

@@ -1,21 +1,16 @@
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
 import trio
 
-from spegel_gossip.content import ContentStore
+from shell.transfer.bench import Blob, ScriptHolder, ServeStore
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
 from spegel_gossip.routing import AllHoldersFailedError, NoHolderError, Peer
 from spegel_gossip.testing.blob_sources import Then
-from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
+from spegel_gossip.testing.holders import RawAnswer, TableRouter
 from spegel_gossip.testing.memory_store import MemoryStore
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
-
-Blob = Callable[[int], bytes]
-ServeStore = Callable[[str, ContentStore], Awaitable[Peer]]
-ScriptHolder = Callable[[str, Callable[[str], RawAnswer | None]], ScriptedHolder]
 
 MANIFEST = b'{"schemaVersion": 2, "layers": []}'
 DIGEST = Digest.of(MANIFEST)

@@ -3,6 +3,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from shell.transfer.bench import Blob
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import Peer
 from spegel_gossip.testing.memory_store import MemoryStore
@@ -10,7 +11,6 @@ from spegel_gossip.transfer.tail import BEHIND_HEADER, TAIL_HEADER, TailRequest
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.response import PeerResponse
 
-Blob = Callable[[int], bytes]
 SIZE = 3_000_001
 CHILD = TailRequest(0, 9)
 OUR_STAMP = 5

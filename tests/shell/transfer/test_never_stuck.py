@@ -1,26 +1,20 @@
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 import trio
 import trio.testing
 
-from spegel_gossip.content import ContentStore
+from shell.transfer.bench import Blob, Consume, ScriptHolder, ServeStore, holding
 from spegel_gossip.fetching import BlobStream
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.routing import AllHoldersFailedError, Peer
-from spegel_gossip.splice.delivery import Delivery, Ending
+from spegel_gossip.routing import AllHoldersFailedError
+from spegel_gossip.splice.delivery import Ending
 from spegel_gossip.testing.blob_sources import Then
-from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
-from spegel_gossip.testing.memory_store import MemoryStore
+from spegel_gossip.testing.holders import RawAnswer, TableRouter
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
 from spegel_gossip.transfer.hedging import MIN_SAMPLES
 from spegel_gossip.wire.client import PeerClient
-
-Blob = Callable[[int], bytes]
-ServeStore = Callable[[str, ContentStore], Awaitable[Peer]]
-ScriptHolder = Callable[[str, Callable[[str], RawAnswer | None]], ScriptedHolder]
-Consume = Callable[[BlobStream], Awaitable[tuple[Delivery, bytes]]]
 
 SIZE = (1 << 20) + 5
 LATE = 5.0
@@ -30,12 +24,6 @@ LATE = 5.0
 @pytest.fixture
 def config() -> TransferConfig:
     return TransferConfig(first_byte_timeout=2.0, stall_timeout=2.0, slow_timeout=0.5, min_rate=20_000)
-
-
-def holding(data: bytes) -> MemoryStore:
-    store = MemoryStore()
-    store.add_blob(data)
-    return store
 
 
 def answer(

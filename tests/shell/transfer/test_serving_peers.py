@@ -1,12 +1,12 @@
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 import trio
 
+from shell.transfer.bench import Blob, ServeStore
 from spegel_gossip.content import (
     Availability,
     ContentNotFoundError,
-    ContentStore,
     ContentStoreUnavailableError,
 )
 from spegel_gossip.oci.digest import Digest
@@ -15,9 +15,6 @@ from spegel_gossip.testing.blob_sources import MemoryReader
 from spegel_gossip.testing.memory_store import MemoryStore
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.wire.client import PeerClient
-
-Blob = Callable[[int], bytes]
-ServeStore = Callable[[str, ContentStore], Awaitable[Peer]]
 
 SIZE = 1_000_003
 

@@ -1,14 +1,14 @@
 """Two hops over real sockets: holder, this node's fetcher and pump, the client of its HTTP server."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from prometheus_client import REGISTRY
 
-from spegel_gossip.content import ContentStore
+from shell.transfer.bench import Blob, ScriptHolder, ServeStore
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import Peer
 from spegel_gossip.splice.delivery import Delivery, Ending
@@ -16,15 +16,11 @@ from spegel_gossip.splice.extension import find_send_blob
 from spegel_gossip.splice.pump import Pump
 from spegel_gossip.splice.serving import ServerConfig, serve
 from spegel_gossip.testing.blob_sources import Then
-from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
+from spegel_gossip.testing.holders import RawAnswer, TableRouter
 from spegel_gossip.testing.http_client import HttpClient
 from spegel_gossip.testing.memory_store import MemoryStore
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
-
-Blob = Callable[[int], bytes]
-ServeStore = Callable[[str, ContentStore], Awaitable[Peer]]
-ScriptHolder = Callable[[str, Callable[[str], RawAnswer | None]], ScriptedHolder]
 
 SIZE = 3_000_007
 
