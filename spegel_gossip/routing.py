@@ -114,6 +114,9 @@ class FetchNeed:
     stalled: tuple[str, ...] = ()
     """Sources that began to, and then sent nothing for too long."""
 
+    busy: tuple[str, ...] = ()
+    """Sources that had no upload to spare."""
+
     waited: float = 0.0
     """Seconds for which containerd has been waiting."""
 

@@ -47,7 +47,7 @@ def encode_fetch(message: FetchMessage) -> bytes:
     match message:
         case FetchAsk():
             fields: list[object] = [message.key, message.view, message.offset, message.total, _flags(message)]
-            fields += [list(message.failed), list(message.stalled), message.burden]
+            fields += [list(message.failed), list(message.stalled), message.burden, list(message.busy)]
             return pack(FetchKind.ASK, message.id, fields)
         case FetchTold():
             flags = _FLAG_CROWDED * message.is_crowded
@@ -105,6 +105,7 @@ def _decode_ask(id_: int, fields: Sequence[object]) -> FetchMessage:
         burden=uint(more[0], _MAX_SMALL) if more else 0,
         is_crowded=bool(said & _FLAG_ASKER_CROWDED),
         is_blind=bool(said & _FLAG_BLIND),
+        busy=_hashes(more[1], MAX_FAILED_TOLD) if len(more) > 1 else (),
     )
 
 

@@ -69,6 +69,7 @@ class FetchDesk:
         is_crowded: bool = False,
         is_blind: bool = False,
         burden: int = 0,
+        busy: Sequence[str] = (),
         now: float,
         unix_ms: int,
     ) -> int:
@@ -87,6 +88,7 @@ class FetchDesk:
             is_crowded: whether others were seen to pull the same image
             is_blind: whether nobody could read from this member before it has it all
             burden: other blobs that it fetches, or may be told to
+            busy: sources that had no upload to spare
             now: for the leases
             unix_ms: for the stamps
         """
@@ -106,6 +108,7 @@ class FetchDesk:
             burden=min(burden, MAX_BURDEN),
             is_crowded=is_crowded,
             is_blind=is_blind,
+            busy=tuple(name_hash(name) for name in busy[-MAX_FAILED_TOLD:]),
         )
         if owner == self._directory.name:
             self._tell_self(self._answer(ask, owner, now, unix_ms))

@@ -76,6 +76,8 @@ class FetchAsk:
     """Other members pull the same image now, as the asker was told a moment ago."""
     is_blind: bool = False
     """Nobody can read the asker's copy before it is whole: its content root cannot be read."""
+    busy: tuple[int, ...] = ()
+    """Name hashes of sources that had no upload to spare, a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,9 @@ WAIT_TIMEOUT: Final = 1.5
 DONE_INTERVAL: Final = 10.0
 """Seconds for which a node that says it has it all is named by its word: then its record is there."""
 
+BUSY_INTERVAL: Final = 1.0
+"""Seconds for which a source without an upload to spare is named only to who cannot wait."""
+
 FAILED_INTERVAL: Final = 30.0
 """Seconds for which a source that failed a node is not named to it."""
 
@@ -127,6 +130,7 @@ class Leases:
         is_crowded = self._note_asker(spread, asker, now)
         spread.waiting.pop(asker, None)
         spread.detach(receiver)
+        receiver.busy = dict.fromkeys(ask.busy, now + BUSY_INTERVAL)
         self._blame(spread, receiver, failed, stalled, known, now)
         may_grant = ask.must_decide or (known.is_first and not known.is_young)
         told = self._decide(spread, receiver, ask.id, known, now, may_grant=may_grant)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spegel_gossip.directory.spread import Receiver, Spread
+from spegel_gossip.swim.names import name_hash
 
 HOP_TIME: Final = 0.05
 """Seconds that each node in a chain adds: a step of 1 MiB, and the look whether there is one."""
@@ -76,7 +77,8 @@ def choose_source(
 
     def candidate(name: str, depth: int) -> Candidate:
         load = spread.load(name)
-        is_free = load < children_allowed(spread, name, size, uplinks)
+        is_busy = bool(receiver.busy) and receiver.busy.get(name_hash(name), 0.0) > now
+        is_free = not is_busy and load < children_allowed(spread, name, size, uplinks)
         return Candidate(name, depth, load, zones.get(name) == zone, is_free, spread.rank_of(name))
 
     candidates = [candidate(name, 0) for name in known.holders if receiver.failed.get(name, 0.0) <= now]

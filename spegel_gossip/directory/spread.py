@@ -107,6 +107,8 @@ class Receiver:
     """It has it all and says so; its record as a holder is on its way."""
     failed: dict[str, float] = field(default_factory=dict)
     """Sources that failed it, and until when they are not named to it again."""
+    busy: dict[int, float] = field(default_factory=dict)
+    """Name hashes of sources that had no upload to spare for it, and until when that counts."""
     grown_until: float = 0.0
     """Until when it counts as growing by itself, wherever its bytes come from."""
     is_urgent: bool = False

@@ -297,6 +297,7 @@ class Fetches:
                     is_crowded=self._receptions.is_crowded(now),
                     is_blind=need.is_blind,
                     burden=burden,
+                    busy=need.busy,
                     now=now,
                     unix_ms=unix_ms(),
                 )

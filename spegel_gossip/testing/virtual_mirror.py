@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from spegel_gossip.directory.fetch_messages import FetchAsk, FetchTold, Verdict
 from spegel_gossip.swarm.patience import URGENT_AFTER, stall_patience
+from spegel_gossip.swim.names import name_hash
 from spegel_gossip.testing.virtual_node import REGISTRY, Fetch, VirtualNode
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class VirtualMirror:
         swarm = self._swarm
         self.leave(node, fetch)
         fetch.turn += 1
-        owners = swarm.owners_of(fetch.blob)
+        owners = swarm.owners_of(fetch.blob, node.name)
         owner = owners[min(silent, len(owners) - 1)]
         must_decide = owner != swarm.ring_of(fetch.blob)[0]
         swarm.after(LATENCY, partial(self._asked, node, fetch, fetch.turn, owner, must_decide))
@@ -47,7 +48,7 @@ class VirtualMirror:
     def _owner_silent(self, node: VirtualNode, fetch: Fetch, turn: int, silent: int) -> None:
         if fetch.turn != turn or not fetch.is_open:
             return
-        if silent >= len(self._swarm.owners_of(fetch.blob)):
+        if silent >= len(self._swarm.owners_of(fetch.blob, node.name)):
             # Nobody can be asked: as if there were no swarm.
             self._swarm.uncounted_404s += 1
             self._swarm.containerd.go_upstream(node, fetch)
@@ -71,7 +72,9 @@ class VirtualMirror:
             burden=fetch.burden,
             is_crowded=node.receptions.is_crowded(swarm.now),
             is_blind=node.is_blind,
+            busy=tuple(name_hash(name) for name in fetch.busy),
         )
+        fetch.busy.clear()
         leases = swarm.owners[owner]
         failed, stalled = tuple(fetch.failed), tuple(fetch.stalled)
         told = leases.ask(node.name, ask, failed, stalled, swarm.now, int(swarm.now * 1000))
@@ -137,7 +140,7 @@ class VirtualMirror:
             if not is_ahead:
                 self._refused(node, fetch, fetch.stalled)
                 return
-            if parent.partial_uploads >= MAX_PARTIAL_UPLOADS:
+            if parent.partial_uploads >= MAX_PARTIAL_UPLOADS and parent.readers.get(fetch.blob):
                 self._busy(node, fetch, parent)
                 return
             parent.readers.setdefault(fetch.blob, {})[node.name] = None
@@ -153,13 +156,13 @@ class VirtualMirror:
     def _busy(self, node: VirtualNode, fetch: Fetch, parent: VirtualNode) -> None:
         """Go to one of those that the busy source named, or ask the owner again."""
         self._swarm.busy += 1
-        fetch.failed.append(parent.name)
+        fetch.busy.append(parent.name)
         others = [name for name in parent.readers.get(fetch.blob, ()) if name != node.name]
-        fresh = [name for name in others[-MAX_OTHERS_NAMED:] if name not in fetch.failed]
+        fresh = [name for name in others[-MAX_OTHERS_NAMED:] if name not in (*fetch.failed, *fetch.busy)]
         if fresh:
             self._read_from(node, fetch, fresh[0])
         else:
-            self._refused(node, fetch, fetch.failed)
+            self._refused(node, fetch, [])
 
     def _ask_again(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
         if fetch.turn == turn and fetch.is_open:

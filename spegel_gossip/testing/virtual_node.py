@@ -62,6 +62,7 @@ class Fetch:
     """A request to the mirror is open."""
     failed: list[str] = field(default_factory=list)
     stalled: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
 
     @property
     def waits_since(self) -> float:
@@ -77,8 +78,8 @@ class VirtualNode:
         self.uplink, self.downlink = Link(rate), Link(rate)
         self.meter = Uplink()
         self.is_alive = True
-        self.is_cut_off = False
-        """Nothing reaches it and nothing leaves it, and it lives."""
+        self.side = ""
+        """Nothing passes between nodes of different sides."""
         self.is_blind = False
         """Its content root cannot be read, so nobody can read its growing copies."""
         self.upstream_rate = float("inf")

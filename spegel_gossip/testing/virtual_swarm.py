@@ -33,6 +33,7 @@ POLL_DELAY: Final = 0.01
 RECORD_DELAY: Final = 0.1
 """Seconds from a commit until the owners have the record."""
 
+OWNERS_ASKED: Final = 2
 MANIFEST_BYTES: Final = 2_000
 GROWING_INTERVAL: Final = 2.0
 """Seconds since its last step for which a copy counts as growing, where it is asked who had something."""
@@ -92,7 +93,10 @@ class VirtualSwarm:
         self.uncounted_404s = 0
         self.needless_404s: list[tuple[float, str, int]] = []
         """Of them and of the leases: those given while another node had it all, or more of it and growing."""
+        self.is_split_known = False
+        """Whether each side has declared the nodes of the others dead."""
         self.longest_wait = 0.0
+        self.most_partial_uploads = 0
         self.answered_at: list[float] = []
         self._step = step
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -171,13 +175,13 @@ class VirtualSwarm:
         """Return all nodes, those that look after a blob in front."""
         return self._rings[number]
 
-    def owners_of(self, number: int) -> list[str]:
-        """Return the two living nodes that look after a blob."""
+    def owners_of(self, number: int, asker: str) -> list[str]:
+        """Return the two nodes that look after a blob, of those that live as far as an asker knows."""
         owners: list[str] = []
         for name in self._rings[number]:
-            if self.nodes[name].is_alive:
+            if self.nodes[name].is_alive and not (self.is_split_known and self.is_cut(name, asker)):
                 owners.append(name)
-            if len(owners) == 2:
+            if len(owners) == OWNERS_ASKED:
                 break
         return owners
 
@@ -188,7 +192,7 @@ class VirtualSwarm:
     def is_cut(self, one: str, other: str) -> bool:
         """Return whether nothing passes between two nodes."""
         ends = (self.nodes[one], self.nodes[other])
-        return not all(end.is_alive for end in ends) or (one != other and any(end.is_cut_off for end in ends))
+        return not all(end.is_alive for end in ends) or ends[0].side != ends[1].side
 
     def has_source(self, asker: VirtualNode, blob: int, *, but: Fetch) -> bool:
         """Return whether a node could be read from that did not fail the asker yet."""
@@ -261,7 +265,7 @@ class VirtualSwarm:
             parent = name_hash(one.parent) if one.parent else 0
             item = ProgressItem(key, one.token, one.offset, one.total, _STATES[one.state], parent)
             message = Progress(0, report.byteless, report.is_growing, (item,), uplink, has_spare)
-            for owner in self.owners_of(self.blob_of[key]):
+            for owner in self.owners_of(self.blob_of[key], node.name):
                 self.after(LATENCY, partial(self._progress, owner, node.name, message))
 
     def _progress(self, owner: str, sender: str, message: Progress) -> None:
@@ -325,6 +329,7 @@ class VirtualSwarm:
         digest, size = self.digests[fetch.blob], self.sizes[fetch.blob]
         node.receptions.changed(digest, offset=fetch.offset, total=size, now=self.now)
         node.yields.began(digest)
+        self.most_partial_uploads = max(self.most_partial_uploads, node.partial_uploads)
         if is_first or fetch.offset == size:
             self._report(node)
         for wake in node.tails.pop(fetch.blob, []):

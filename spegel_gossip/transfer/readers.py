@@ -21,10 +21,12 @@ class Readers:
         self._partial = 0
         self._readers: dict[str, Counter[str]] = {}
 
-    @property
-    def is_full(self) -> bool:
-        """Whether as many read growing copies as may."""
-        return self._partial >= self._max_partial
+    def is_full(self, digest: str) -> bool:
+        """Return whether as many read growing copies as may, and somebody reads this one.
+
+        One that nobody reads yet is sent all the same: it may be the only one there is.
+        """
+        return self._partial >= self._max_partial and digest in self._readers
 
     def others(self, digest: str, *, but: str) -> str:
         """Return who else has a part of a blob, as a header's value; empty for nobody."""

@@ -142,7 +142,7 @@ class TransferServer:
                     exchange, 503, outcome="behind", headers={BEHIND_HEADER: str(status.offset)}
                 )
                 return
-            if self._readers.is_full:
+            if self._readers.is_full(str(digest)):
                 await self._refuse_busy(request, exchange)
                 return
             await self._answer(request, exchange, digest, growing)

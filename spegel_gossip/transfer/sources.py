@@ -112,8 +112,8 @@ class Sources:
         metrics.SOURCE_SWITCHES.labels(failure.reason.value).inc()
         log.debug("holder given up", digest=str(self._digest), holder=peer.name, reason=str(failure))
         if self._spreading is not None:
-            told = self._spreading.stalled if failure.reason is Reason.STALLED else self._spreading.failed
-            told.append(peer.name)
+            told = {Reason.STALLED: self._spreading.stalled, Reason.BUSY: self._spreading.busy}
+            told.get(failure.reason, self._spreading.failed).append(peer.name)
             self._try_others(peer, failure.others)
         if peer.name in self._growing:
             return

@@ -127,6 +127,7 @@ class SpreadingLookup:
         self._found_at = -FIND_INTERVAL
         self.failed: list[str] = []
         self.stalled: list[str] = []
+        self.busy: list[str] = []
 
     @property
     def total(self) -> int:
@@ -156,10 +157,12 @@ class SpreadingLookup:
             self._status.total,
             tuple(self.failed),
             tuple(self.stalled),
-            trio.current_time() - self._begun_at,
+            busy=tuple(self.busy),
+            waited=trio.current_time() - self._begun_at,
             is_blind=not self._is_readable,
             is_last=not (self._can_yield and self._spreading.may_yield(self._digest)),
         )
+        self.busy.clear()
         try:
             return await self._spreading.find(self._digest, need)
         except OwnersUnreachableError:

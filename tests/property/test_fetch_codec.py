@@ -24,6 +24,10 @@ asks = st.builds(
     *(u64, keys, u64, u64, u64, st.booleans(), st.booleans()),
     failed=st.lists(u64, max_size=MAX_FAILED_TOLD).map(tuple),
     stalled=st.lists(u64, max_size=MAX_FAILED_TOLD).map(tuple),
+    burden=st.integers(0, 0xFFFF),
+    is_crowded=st.booleans(),
+    is_blind=st.booleans(),
+    busy=st.lists(u64, max_size=MAX_FAILED_TOLD).map(tuple),
 )
 told = st.builds(
     FetchTold,

@@ -4,6 +4,7 @@ import random
 from functools import partial
 
 from spegel_gossip.testing.virtual_containerd import ANSWER_TIMEOUT, LOOK_INTERVAL
+from spegel_gossip.testing.virtual_mirror import MAX_PARTIAL_UPLOADS
 from spegel_gossip.testing.virtual_node import REGISTRY
 from spegel_gossip.testing.virtual_swarm import VirtualSwarm
 
@@ -47,6 +48,8 @@ def assert_sound(swarm: VirtualSwarm) -> None:
     """What no fault may break."""
     assert max(swarm.most_upstream.values(), default=0) <= MAX_FETCHERS
     assert swarm.longest_wait <= ANSWER_TIMEOUT + 2 * LOOK_INTERVAL
+    assert swarm.most_partial_uploads <= MAX_PARTIAL_UPLOADS + len(swarm.sizes)
+    assert swarm.needless_404s == []
     assert circles(swarm) == []
 
 
@@ -103,8 +106,8 @@ def random_faults(swarm: VirtualSwarm, rng: random.Random, *, faults: int, until
                 node.upstream_rate = 0.0
                 swarm.after(rng.uniform(1.0, 20.0), partial(setattr, node, "upstream_rate", 1e12))
             case "cut":
-                node.is_cut_off = True
-                swarm.after(rng.uniform(1.0, 20.0), partial(setattr, node, "is_cut_off", False))
+                node.side = name
+                swarm.after(rng.uniform(1.0, 20.0), partial(setattr, node, "side", ""))
             case _:
                 pass
     run_watched(swarm, until)

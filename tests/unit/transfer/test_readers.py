@@ -11,11 +11,11 @@ def test_there_is_room_for_so_many_growing_copies_and_any_number_of_whole_ones()
         for number in range(5):
             stack.enter_context(readers.reading(DIGEST, f"whole{number}", is_partial=False))
         for name in "ab":
-            is_full.append(readers.is_full)
+            is_full.append(readers.is_full("sha256:a"))
             stack.enter_context(readers.reading(f"sha256:{name}", name, is_partial=True))
-        is_full.append(readers.is_full)
-    is_full.append(readers.is_full)
-    assert is_full == [False, False, True, False]
+        is_full += [readers.is_full("sha256:a"), readers.is_full("sha256:nobody reads it")]
+    is_full.append(readers.is_full("sha256:a"))
+    assert is_full == [False, False, True, False, False]
     assert readers.others(DIGEST, but="") == ""
 
 
