@@ -179,11 +179,12 @@ def _bars() -> Iterator[View]:
                 if row is None:
                     row = self._progress.add_task(printable(node["name"]), total=None, words="")
                     self._rows[node["name"]] = row
-                # Nothing had to come: the bar of a node that has it all is full.
-                is_there = node["state"] == "done" and not node["total"]
-                total, here = (1, 1) if is_there else (node["total"] or None, node["here"])
+                # Of no bytes a bar is full, which is right where nothing had to come, and only there.
+                unknown = {"pulling": None, "failed": 1}.get(node["state"], 0)
                 shown = printable(words(node)).partition("\n")[0]
-                self._progress.update(row, total=total, completed=here, words=shown)
+                self._progress.update(
+                    row, total=node["total"] or unknown, completed=node["here"], words=shown
+                )
 
     columns = (
         TextColumn("{task.description}", markup=False),
