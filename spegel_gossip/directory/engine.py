@@ -286,18 +286,23 @@ class Directory:
                 return encode(Ack(id_, AckStatus.OK))
         return None
 
-    def receive_note(self, sender: str, data: bytes, now: float) -> None:
-        """Compare what a member says it told us with what we hold of it; ask for all where it differs."""
+    def receive_note(self, sender: str, data: bytes, now: float) -> bool:
+        """Compare what a member says it told us with what we hold of it; ask for all where it differs.
+
+        Returns:
+            Whether it differs, and there is something to send.
+        """
         note = Note.decode_untrusted(data)
         boot = self._roster.boot_of(sender)
         if note is None or boot is None or not note.is_of(self._ring.epoch) or self._requests.has(sender):
-            return
+            return False
         if note.summary == self._shard.summary_of(sender, boot):
-            return
+            return False
         self._requests.set(sender, now + RESYNC_REQUEST_INTERVAL)
         self._resyncs_requested += 1
         self._next_id += 1
         self._send(sender, Resync(self._next_id, boot))
+        return True
 
     def failed(self, to: str, id_: int, now: float) -> None:
         """Take in that a message did not reach its member."""

@@ -229,7 +229,8 @@ class Lookup:
                 self._directory.member_gone(member.name, now)
                 self._driver.fetches.member_gone(member.name)
             case NoteReceived(name, note):
-                self._directory.receive_note(name, note, now)
+                if not self._directory.receive_note(name, note, now):
+                    return  # as nearly always, twice a second: an idle node need not wake for it
             case UdpBlocked(member):
                 self._transport.only_streams_reach(member.name, now)
             case BootRaised(boot):
