@@ -62,9 +62,13 @@ class Inlet:
                 return data
 
     def _keeps_pace(self, waited: float) -> bool:
+        if waited >= JUDGE_INTERVAL and self._moved and not self._is_judged_well():
+            return False
         self._waited += waited
-        if self._waited < JUDGE_INTERVAL:
-            return True
+        return self._waited < JUDGE_INTERVAL or self._is_judged_well()
+
+    def _is_judged_well(self) -> bool:
+        """Have what was read, and waited for, judged; apart from a long wait that followed it."""
         keeps = self._segment.keeps_pace(waited=self._waited, moved=self._moved)
         self._waited, self._moved = 0.0, 0
         return keeps

@@ -6,6 +6,7 @@ slowly makes every source look slow, and another source would be no faster.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from enum import Enum
 from statistics import median
@@ -71,6 +72,7 @@ class Pace:
         self._slow_rate = usual * config.slow_fraction
         self._is_replaceable = is_replaceable
         self._dripped = 0.0
+        """Seconds waited beyond what the bytes that came are worth at the lowest rate."""
         self._waited = 0.0
         self._moved = 0
 
@@ -87,7 +89,8 @@ class Pace:
         """
         self._waited += waited
         self._moved += moved
-        self._dripped = self._dripped + waited if moved < waited * self._config.min_rate else 0.0
+        worth = moved / self._config.min_rate if self._config.min_rate else math.inf
+        self._dripped = max(0.0, self._dripped + waited - worth)
         if self._waited < self._config.slow_timeout:
             is_dripping = self._is_replaceable and self._dripped >= self._config.stall_timeout
             return Verdict.SLOW if is_dripping else Verdict.FINE

@@ -106,6 +106,16 @@ class Sources:
         self._waiting[peer.name] = peer
         self._waiting.move_to_end(peer.name, last=False)
 
+    def avoid(self, peer: Peer) -> None:
+        """Have an owner that names one source to each asker name another than this one, for now."""
+        if self._spreading is not None:
+            self._spreading.failed.append(peer.name)
+
+    def avoid_no_more(self, peer: Peer) -> None:
+        """Take back `avoid`: there is no other."""
+        if self._spreading is not None:
+            self._spreading.failed.remove(peer.name)
+
     def give_up(self, peer: Peer, failure: HolderFailedError) -> None:
         """Note why a holder was given up, and tell the router what it should know."""
         self._attempts.append(f"{peer.name}: {failure}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -188,18 +189,24 @@ class PeerBlobStream:
 
     async def _replace_slow(self, slow: PeerSegment, offset: int) -> PeerSegment:
         """Return a segment from another source, or the slow one again where there is no other."""
+        sources = self._opener.sources
+        found: PeerSegment | None = None
+        sources.avoid(slow.peer)
         try:
-            self._segment = await self._open(offset, self._piece_end(offset))
-        except AllHoldersFailedError:
+            with suppress(AllHoldersFailedError), trio.move_on_after(self._config.stall_timeout):
+                found = await self._open(offset, self._piece_end(offset))
+        except BaseException:
+            self._segment = slow
+            raise
+        if found is None:
+            sources.avoid_no_more(slow.peer)
             self._source = self._sibling.holder = slow.source
             slow.pace.keep()
             self._segment = replace(slow, start=offset, verdict=Verdict.FINE)
             return self._segment
-        except BaseException:
-            self._segment = slow
-            raise
+        self._segment = found
         await self._give_up(slow, offset)
-        return self._segment
+        return found
 
     async def _end_piece(self, segment: PeerSegment, offset: int) -> None:
         segment.opened.response.close(drained=True)

@@ -63,8 +63,9 @@ def test_another_source_is_looked_for_as_soon_as_one_drips_for_as_long_as_one_ma
     pace = Pace(CONFIG, usual=USUAL)
 
     assert pace.judge(waited=1, moved=100_000) is Verdict.FINE
-    assert pace.judge(waited=1, moved=999) is Verdict.FINE
-    assert pace.judge(waited=1, moved=999) is Verdict.SLOW
+    assert pace.judge(waited=1.5, moved=0) is Verdict.FINE
+    assert pace.judge(waited=0, moved=300) is Verdict.FINE
+    assert pace.judge(waited=1.5, moved=0) is Verdict.SLOW
 
 
 def test_what_drips_in_between_drips_no_longer() -> None:
@@ -77,9 +78,15 @@ def test_what_drips_in_between_drips_no_longer() -> None:
 
 def test_the_only_source_is_kept_until_it_has_dripped_for_long() -> None:
     pace = Pace(CONFIG, usual=USUAL)
-    assert pace.judge(waited=2, moved=100) is Verdict.SLOW
+    assert pace.judge(waited=3, moved=100) is Verdict.SLOW
 
     pace.keep()
 
     verdicts = [pace.judge(waited=2, moved=100) for _ in range(4)]
     assert verdicts == [Verdict.FINE] * 3 + [Verdict.DRIPPING]
+
+
+def test_without_a_lowest_rate_nothing_drips() -> None:
+    pace = Pace(TransferConfig(min_rate=0, slow_timeout=10, stall_timeout=2), usual=0.0)
+
+    assert [pace.judge(waited=3, moved=0) for _ in range(4)] == [Verdict.FINE] * 4

@@ -151,6 +151,22 @@ async def test_an_owner_that_names_a_banned_holder_is_asked_for_another(
     assert (await make(TableRouter(), banned=["a"], spreading=lookup).next()).name == "b"
 
 
+async def test_an_owner_is_asked_for_another_source_than_one_that_is_avoided(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    lookup = SpreadingLookup(
+        TableRouter(), Spreading(Owner(), MemoryStore()), DIGEST, PartialStatus(0, 10), start=0
+    )
+    sources = make(TableRouter(), spreading=lookup)
+    assert (await sources.next()).name == "a"
+
+    sources.avoid(A)
+    assert (await sources.next()).name == "b"
+
+    sources.avoid_no_more(A)
+    assert (await sources.next()).name == "a"
+
+
 async def test_where_all_that_one_owner_names_are_banned_every_owner_is_asked_once() -> None:
     router = TableRouter()
     router.name_holders([A], [A, B])
