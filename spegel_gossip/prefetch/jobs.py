@@ -30,7 +30,7 @@ from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 log = structlog.get_logger(__name__)
 
 MAX_JOBS: Final = 32
-"""Pulls known at once, the ended among them; more are refused until some are forgotten."""
+"""Pulls known at once; the oldest ended one gives way, and where all go on more are refused."""
 
 FORGET_INTERVAL: Final = 120.0
 """Seconds for which it is known how a pull ended."""
@@ -94,6 +94,7 @@ class Jobs:
         self._may_pull = may_pull
         self._jobs: OrderedDict[bytes, _Job] = OrderedDict()
         self._is_wanted = trio.Event()
+        self._is_watched = trio.Event()
         self._current: _Job | None = None
 
     async def serve(self, request: PeerRequest, exchange: PeerExchange) -> None:
@@ -120,12 +121,13 @@ class Jobs:
                     f"a filter of this node keeps {ask.image} out of the mirror, so it would be fetched from "
                     "the registry by every node",
                 )
-            if len(self._jobs) >= MAX_JOBS:
+            if len(self._jobs) >= MAX_JOBS and not self._forget_oldest():
                 return _refusal(
                     PullProblem.BUSY, f"{MAX_JOBS} prefetches are under way here: try again later"
                 )
             job = self._jobs[ask.id] = _Job(ask, now)
             self._is_wanted.set()
+            self._is_watched.set()
         job.asked_at = now
         return self._status(job, now)
 
@@ -188,6 +190,9 @@ class Jobs:
 
     async def _watch_askers(self) -> None:
         while True:
+            if not self._jobs:
+                self._is_watched = trio.Event()
+                await self._is_watched.wait()
             await trio.sleep(LOOK_INTERVAL)
             now = trio.current_time()
             for job in self._jobs.values():
@@ -202,6 +207,13 @@ class Jobs:
     def _forget(self, now: float) -> None:
         for id_ in [id_ for id_, job in self._jobs.items() if job.ended_at + FORGET_INTERVAL <= now]:
             del self._jobs[id_]
+
+    def _forget_oldest(self) -> bool:
+        """Make room for a new one; return False if all that are known go on."""
+        ended = next((id_ for id_, job in self._jobs.items() if job.ended_at < math.inf), None)
+        if ended is not None:
+            del self._jobs[ended]
+        return ended is not None
 
     def _status(self, job: _Job, now: float) -> PullStatus:
         held, partials = self._store.blobs(), self._store.partials()

@@ -28,6 +28,9 @@ MAX_MANIFESTS: Final = 256
 NAME_PATIENCE: Final = 5.0
 """Seconds that a whole image has no line, since its tag may follow; one pulled by digest never has one."""
 
+WHOLE_PATIENCE: Final = 3_600.0
+"""Seconds after its manifest for which an image may become whole and have a line of its own."""
+
 LOOK_INTERVAL: Final = 1.0
 
 _MEGA: Final = 1_000_000
@@ -56,6 +59,15 @@ class _Image:
     layers: frozenset[Digest]
 
 
+@dataclass(slots=True)
+class _Unnamed:
+    """An image whose manifest came, and no tag for it yet."""
+
+    image: _Image
+    give_up_at: float
+    whole_since: float
+
+
 class Reports:
     """Takes in what is asked for, what comes, and what is here then."""
 
@@ -72,7 +84,8 @@ class Reports:
         self._counted: Counter[Origin] = Counter()
         self._images: OrderedDict[str, _Image] = OrderedDict()
         self._manifests: OrderedDict[Digest, None] = OrderedDict()
-        self._unnamed: OrderedDict[Digest, tuple[float, _Image]] = OrderedDict()
+        self._unnamed: OrderedDict[Digest, _Unnamed] = OrderedDict()
+        self._wakeup = trio.Event()
 
     @property
     def arrivals(self) -> Arrivals:
@@ -127,6 +140,10 @@ class Reports:
     async def run(self) -> None:
         """Write the lines of images without a tag, until cancelled."""
         while True:
+            if not self._unnamed:
+                # An idle node wakes for nothing.
+                self._wakeup = trio.Event()
+                await self._wakeup.wait()
             await trio.sleep(LOOK_INTERVAL)
             self._tell_unnamed(trio.current_time())
 
@@ -135,16 +152,20 @@ class Reports:
         manifest = await self._manifest(digest)
         if manifest is not None and manifest.kind is not ManifestKind.INDEX:
             image = await self._image(str(digest), digest)
-            self._unnamed[digest] = (trio.current_time(), image)
+            now = trio.current_time()
+            self._unnamed[digest] = _Unnamed(image, give_up_at=now + WHOLE_PATIENCE, whole_since=now)
             _bound(self._unnamed, MAX_IMAGES)
+            self._wakeup.set()
 
     def _tell_unnamed(self, now: float) -> None:
-        for digest, (complete_since, image) in list(self._unnamed.items()):
-            if not all(self._is_held(part) for part in image.parts):
-                self._unnamed[digest] = (now, image)
-            elif now - complete_since >= NAME_PATIENCE:
+        for digest, unnamed in list(self._unnamed.items()):
+            if not all(self._is_held(part) for part in unnamed.image.parts):
+                unnamed.whole_since = now
+                if now >= unnamed.give_up_at:
+                    del self._unnamed[digest]
+            elif now - unnamed.whole_since >= NAME_PATIENCE:
                 # Nothing is left to tell where its tag came.
-                self._tell(image)
+                self._tell(unnamed.image)
                 del self._unnamed[digest]
 
     # -- helpers ------------------------------------------------------------------------------

@@ -124,6 +124,9 @@ async def test_jobs_are_bounded_and_ended_ones_are_forgotten(
     assert all(node.jobs.ask(ask).state is PullState.WAITING for ask in asks)
     assert node.jobs.ask(new_ask()).problem is PullProblem.BUSY
 
-    await trio.sleep(FORGET_INTERVAL + 1)
-
+    await trio.sleep(1)
     assert node.jobs.ask(new_ask()).state is PullState.WAITING
+    assert node.jobs.ask(asks[1]).state is PullState.DONE
+
+    await trio.sleep(FORGET_INTERVAL + 1)
+    assert node.jobs.ask(asks[1]).state is PullState.WAITING
