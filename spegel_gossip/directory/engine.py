@@ -35,14 +35,11 @@ from spegel_gossip.directory.outgoing import Answered, Outgoing, Tally
 from spegel_gossip.directory.owner import DescribeSpread, Owner
 from spegel_gossip.directory.purges import OWNER_DELAY, Purges
 from spegel_gossip.directory.records import Note, RecordKind
-from spegel_gossip.directory.ring_change import RingChange
+from spegel_gossip.directory.ring_change import RING_CHANGE_INTERVAL, RingChange
 from spegel_gossip.directory.roster import Roster
 from spegel_gossip.directory.timers import Timers
 from spegel_gossip.ring.ring import Ring
 from spegel_gossip.swim.names import name_hash
-
-RING_CHANGE_INTERVAL: Final = 1.0
-"""Shortest time between two changes of the ring; what happens in between is applied together."""
 
 RESYNC_REQUEST_INTERVAL: Final = 10.0
 """Shortest time between two requests for one holder's records."""
@@ -71,7 +68,7 @@ class Directory:
             name, boot, max_datagram=max_datagram, rng=rng, spread_interval=spread_interval
         )
         self.purges = Purges(max_datagram=max_datagram, rng=rng)
-        """What was purged: to be read; `purge` changes it."""
+        """What was purged: to be read, its news to be drained; `purge` changes it."""
         self._owner = Owner(self._roster, self.purges, rng=rng)
         self._shard = self._owner.shard
         self._ring = Ring()
@@ -81,7 +78,6 @@ class Directory:
         self._outbox: list[Outgoing] = []
         self._rechecks: list[PackedKey] = []
         self._answered: list[Answered] = []
-        self._purged: list[PurgeItem] = []
         self._requests = Timers()
         self._next_id = rng.getrandbits(32)
         self._resyncs_requested = 0
@@ -350,11 +346,6 @@ class Directory:
         rechecks, self._rechecks = self._rechecks, []
         return rechecks
 
-    def purges_received(self) -> list[PurgeItem]:
-        """Drain the purges that were news here, this member's own among them."""
-        purged, self._purged = self._purged, []
-        return purged
-
     def notes_to_set(self) -> list[tuple[str, bytes]]:
         """Drain the notes to put on pings, by member."""
         return self._advertisement.notes()
@@ -381,7 +372,6 @@ class Directory:
     def _take_purge(self, item: PurgeItem, now: float, unix_ms: int) -> bool:
         if not is_tag(item.key) or not self.purges.add(item.key, item.at_ms, now, unix_ms):
             return False
-        self._purged.append(item)
         record = self._advertisement.records.get(item.key)
         if record is not None and record.observed_at_ms <= item.at_ms:
             self._advertisement.withdraw(item.key, now)

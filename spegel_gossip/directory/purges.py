@@ -68,6 +68,7 @@ class Purges:
         self._known: dict[PackedKey, tuple[int, float]] = {}
         self._debts: dict[str, _Debt] = {}
         self._timers = Timers()
+        self._news: list[PurgeItem] = []
 
     def add(self, key: PackedKey, at_ms: int, now: float, unix_ms: int) -> bool:
         """Take a purge in; return whether it was news."""
@@ -78,7 +79,13 @@ class Purges:
         self._known[key] = (at_ms, until)
         if len(self._known) > MAX_PURGES:
             del self._known[min(self._known, key=lambda one: self._known[one][1])]
+        self._news.append(PurgeItem(key, at_ms))
         return True
+
+    def news(self) -> list[PurgeItem]:
+        """Drain the purges that were news here, this member's own among them."""
+        news, self._news = self._news, []
+        return news
 
     def purged_at_ms(self, key: PackedKey, now: float) -> int:
         """Return up to when observations of a tag count no more; 0 if it was not purged."""

@@ -15,6 +15,9 @@ from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.ring.handover import Handover, handovers
 from spegel_gossip.ring.ring import Ring
 
+RING_CHANGE_INTERVAL: Final = 1.0
+"""Shortest time between two changes of the ring; what happens in between is applied together."""
+
 LOOK_BURST: Final = 256
 """Keys looked at before the other tasks get a turn: a millisecond."""
 

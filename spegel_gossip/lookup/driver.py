@@ -140,7 +140,7 @@ class Driver:
             self.asker.answered(answer)
         for name, note in self._directory.notes_to_set():
             self._set_note(name, note)
-        for item in self._directory.purges_received():
+        for item in self._directory.purges.news():
             self._on_purged(item)
         self._rechecks.extend(self._directory.keys_to_recheck())
 

@@ -82,7 +82,7 @@ class Fuzzer:
             assert len(note) in {0, 16}
             self.trace.append((name, note))
         engine.answers_received()
-        engine.purges_received()
+        engine.purges.news()
         assert all(count >= 0 for count in engine.tally().records.values())
 
     def name(self) -> str:
