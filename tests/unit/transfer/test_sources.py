@@ -155,7 +155,12 @@ async def test_an_owner_is_asked_for_another_source_than_one_that_is_avoided(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     lookup = SpreadingLookup(
-        TableRouter(), Spreading(Owner(), MemoryStore()), DIGEST, PartialStatus(0, 10), start=0
+        TableRouter(),
+        Spreading(Owner(), MemoryStore()),
+        DIGEST,
+        PartialStatus(0, 10),
+        start=0,
+        can_yield=True,
     )
     sources = make(TableRouter(), spreading=lookup)
     assert (await sources.next()).name == "a"
