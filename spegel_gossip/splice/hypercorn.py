@@ -158,7 +158,8 @@ class BlobTCPServer(TCPServer):
             elif not await self._send_raw(event.data):
                 await self._end()
         elif isinstance(event, Closed):
-            await self._send_raw(b"")
+            if self._held:  # and not else: a blob under way has the lock, and must not be waited for
+                await self._send_raw(b"")
             await self._end()
         else:
             await super().protocol_send(event)
