@@ -9,6 +9,7 @@ import yaml
 from kubernetes.client import Configuration
 
 from api_server.control_plane import CommandFailedError, ControlPlane
+from deploy.variants import CUSTOM, VARIANTS
 from spegel_gossip.discovery.node_zone import read_node_zone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,20 @@ def test_a_manifest_is_taken_as_it_is(control_plane: ControlPlane, manifest: str
     )
 
     assert len(printed.split()) == len(rest["items"])
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_every_variant_of_the_chart_is_taken(control_plane: ControlPlane, variant: str) -> None:
+    settings = ("--set", "cluster.key.existingSecret=a-key", *VARIANTS[variant])
+    rendered = control_plane.helm("template", "mirror", CHART, "--namespace", "default", *settings)
+    objects = [one for one in yaml.safe_load_all(rendered) if one and one["apiVersion"] not in CUSTOM]
+    document = {"apiVersion": "v1", "kind": "List", "items": objects}
+
+    printed = control_plane.kubectl(
+        "apply", "--dry-run=server", "--validate=strict", "-o", "name", "-f", "-", document=document
+    )
+
+    assert len(printed.split()) == len(objects)
 
 
 @pytest.mark.parametrize("settings", ["hostNetwork=true", "hostNetwork=false,networkPolicy.enabled=true"])

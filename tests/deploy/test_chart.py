@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from deploy.variants import CUSTOM, DIGEST, VARIANTS
 from spegel_gossip.cli.run import command
 from spegel_gossip.cli.settings import load_settings
 from spegel_gossip.config import NodeConfig, default_of
@@ -14,53 +15,12 @@ from spegel_gossip.node.lifecycle import DRAIN_TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "chart"
-DIGEST = "sha256:" + "ab" * 32
-MONITORING = ["serviceMonitor.enabled=true", "prometheusRule.enabled=true", "grafanaDashboard.enabled=true"]
-
-VARIANTS: dict[str, list[str]] = {
-    "default": [],
-    "pod network": ["--set", "hostNetwork=false", "--set", "networkPolicy.enabled=true"],
-    "pod network without policy": ["--set", "hostNetwork=false"],
-    "kubernetes": ["--set", "discovery.kind=kubernetes"],
-    "kubernetes in the pod network": [
-        *("--set", "discovery.kind=kubernetes"),
-        *("--set", "hostNetwork=false,networkPolicy.enabled=true"),
-    ],
-    "zone from the node": ["--set", "zoneFromNode=true"],
-    "static": ["--set", "discovery.kind=static", "--set", "discovery.seeds={10.0.0.1,node-b:1}"],
-    "plaintext": ["--set", "cluster.plaintext=true,cluster.key.existingSecret="],
-    "plaintext and a key": ["--set", "cluster.plaintext=true"],
-    "cilium": [
-        *("--set", "networkPolicy.cilium.enabled=true,discovery.kind=kubernetes"),
-        *("--set-json", 'networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]'),
-    ],
-    "monitoring": ["--set", ",".join(MONITORING)],
-    "no hosts": ["--set", "spegelGossip.containerdMirrorAdd=false"],
-    "no hosts, and no state left": [
-        *("--set", "spegelGossip.containerdMirrorAdd=false,cleanup.removeState=true"),
-    ],
-    "everything": [
-        *("--set", f"image.digest={DIGEST},imagePullSecrets[0].name=pull,namespace.create=true,zone=eu-1a"),
-        *("--set", "seLinuxOptions.type=spc_t,cleanup.removeState=true,livenessProbe.enabled=false"),
-        *("--set", "commonLabels.team=a,podAnnotations.b=c,daemonsetAnnotations.d=e,cluster.name=prod"),
-        *("--set", "spegelGossip.mirroredRegistries={https://ghcr.io,http://registry.lan:5000}"),
-        *("--set-json", r'spegelGossip.registryFilters=["^ghcr\\.io/secret/","a{1,2}"]'),
-        *("--set-json", 'spegelGossip.tagPolicies=["latest$=never",".*=fresh:30s"]'),
-        *("--set", "spegelGossip.logLevel=debug,spegelGossip.logFormat=console"),
-        *("--set", "spegelGossip.defaultRegistry=ghcr.io,spegelGossip.containerdNamespace=other"),
-    ],
-}
-PLATFORMS = sorted(path.name for path in (ROOT / "deploy" / "platforms").glob("*.yaml"))
-for platform in PLATFORMS:
-    VARIANTS[platform] = ["--values", f"deploy/platforms/{platform}"]
-
 # What a node's kubelet puts in the place of $(NAME); the second node has IPv6 alone, and no zone.
 NODES = [
     {"NODE_NAME": "node-a", "ADDRESS": "10.0.0.1", "ZONE": "eu-1a"},
     {"NODE_NAME": "node-b.example", "ADDRESS": "fd00::2", "ZONE": ""},
 ]
 CLUSTERWIDE = {"Namespace", "CiliumClusterwideNetworkPolicy", "ClusterRole", "ClusterRoleBinding"}
-CUSTOM = {"monitoring.coreos.com/v1", "cilium.io/v2"}
 
 Objects = list[dict[str, Any]]
 Render = Callable[..., Objects]
