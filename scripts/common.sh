@@ -77,12 +77,3 @@ ensure_venv() {
         fail "pip could not install the project; the lines above say why."
     printf '%s' "$state" >"$stamp"
 }
-
-# twice ARGUMENTS...: pytest, and once more for what failed. Real machines and real programs are under these tests:
-# what does not fail again is named as unsteady, which is a bug to look into, and is no reason to stop.
-twice() {
-    "$venv/bin/pytest" "$@" && return 0
-    say "once more, what failed"
-    "$venv/bin/pytest" --last-failed --last-failed-no-failures none "$@" || return 1
-    say "UNSTEADY: what failed above passed at the second attempt"
-}
