@@ -48,6 +48,8 @@ async def push_growing(
         if available <= 0:
             if trio.current_time() >= give_up_at:
                 raise SourceFailedError(f"the ingest stands at {offset}")
+            # Nothing is sent now, so nothing else would show it, and its place is wanted by others.
+            outlet.check_open()
             await trio.sleep(POLL_INTERVAL)
             continue
         offset += await sender.send(offset, available, turn=turn())

@@ -7,6 +7,7 @@ Everything that can fail on the client's side fails here, as `ClientGoneError` o
 from __future__ import annotations
 
 import errno
+import select
 from typing import Protocol
 
 import trio
@@ -89,6 +90,21 @@ class Outlet:
         self._progress_at = trio.current_time()
         if self._meter is not None:
             self._meter.sent(count, self._progress_at)
+
+    def check_open(self) -> None:
+        """Look whether the client is still there, while there is nothing to send.
+
+        Raises:
+            ClientGoneError: it closed.
+        """
+        poller = select.poll()
+        try:
+            poller.register(self._sock.fileno(), select.POLLRDHUP)
+            has_ended = bool(poller.poll(0))
+        except (OSError, ValueError) as exc:
+            raise ClientGoneError(f"the client closed: {exc}") from exc
+        if has_ended:
+            raise ClientGoneError("the client closed")
 
     async def wait_writable(self) -> None:
         """Wait until the socket takes more.

@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import trio
@@ -76,11 +77,14 @@ def fetcher(router: TableRouter, client: PeerClient, config: TransferConfig) -> 
 async def serve_store(
     running: trio.Nursery, stack: ExitStack, config: TransferConfig
 ) -> Callable[..., Awaitable[Peer]]:
-    async def start(name: str, store: ContentStore, place_of: Place | None = None) -> Peer:
+    async def start(
+        name: str, store: ContentStore, place_of: Place | None = None, *, max_partial_uploads: int = 8
+    ) -> Peer:
         sockets = open_peer_sockets("127.0.0.1", 0)
         stack.callback(sockets.close)
         server = PeerServer(sockets.tcp, credentials(name), clock=time.time)
-        TransferServer(store, server, config, pump=Pump(), place_of=place_of)
+        limits = replace(config, max_partial_uploads=max_partial_uploads)
+        TransferServer(store, server, limits, pump=Pump(), place_of=place_of)
         await running.start(server.run)
         return Peer(name, "", (Address("127.0.0.1", sockets.port),))
 

@@ -1,0 +1,171 @@
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+
+from spegel_gossip.content import ContentStore
+from spegel_gossip.fetching import BlobStream
+from spegel_gossip.oci.digest import Digest
+from spegel_gossip.routing import FetchNeed, Holders, NoHolderError, Peer
+from spegel_gossip.splice.delivery import Delivery
+from spegel_gossip.testing.holders import TableRouter
+from spegel_gossip.testing.memory_store import MemoryStore
+from spegel_gossip.transfer.config import TransferConfig
+from spegel_gossip.transfer.fetcher import PeerBlobFetcher
+from spegel_gossip.transfer.opening import BUSY_HEADER, TRY_HEADER
+from spegel_gossip.transfer.spreading import Spreading
+from spegel_gossip.transfer.tail import TAIL_HEADER, TailRequest
+from spegel_gossip.wire.client import PeerClient
+
+Consume = Callable[[BlobStream], Awaitable[tuple[Delivery, bytes]]]
+SIZE = 3_000_000
+PART = 1_000_000
+PATIENCE = 5.0
+LIMIT = 30.0
+
+
+class Owner:
+    """Names the same growing source until that failed (`routing.FetchRouter`)."""
+
+    def __init__(self, *peers: Peer) -> None:
+        self.members = {peer.name: peer for peer in peers}
+        self.named = list(peers[:1])
+        self.needs: list[FetchNeed] = []
+
+    async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
+        self.needs.append(need)
+        await trio.lowlevel.checkpoint()
+        peers = tuple(peer for peer in self.named if peer.name not in need.failed)
+        if not peers:
+            raise NoHolderError(digest)
+        return Holders(digest, peers, SIZE, patience=PATIENCE, stamp=9)
+
+    def place_of(self, digest: Digest) -> tuple[int, int]:
+        return 0, 9
+
+    def peer(self, name: str) -> Peer | None:
+        return self.members.get(name)
+
+    def byteless_leases(self, *, but: Digest) -> int:
+        return 0
+
+
+def fetcher_of(owner: Owner, client: PeerClient, digest: Digest) -> PeerBlobFetcher:
+    store: ContentStore = (memory := MemoryStore())
+    memory.begin_ingest(digest, total=SIZE)
+    config = TransferConfig(stall_timeout=PATIENCE)
+    return PeerBlobFetcher(TableRouter(), client, config, spreading=Spreading(owner, store))
+
+
+@pytest.mark.parametrize("starts", [(0, PART), (0, PART, 2 * PART), (2 * PART, 0)])
+async def test_several_ranges_of_a_blob_are_read_from_a_copy_that_grows_into_them(
+    client: PeerClient,
+    serve_store: Callable[..., Awaitable[Peer]],
+    consume: Consume,
+    blob: Callable[[int], bytes],
+    starts: tuple[int, ...],
+) -> None:
+    data = blob(SIZE)
+    store = MemoryStore()
+    ingest = store.begin_ingest(Digest.of(data), total=SIZE)
+    parent = await serve_store("parent", store, lambda _digest: (0, 1))
+    fetcher = fetcher_of(Owner(parent), client, ingest.digest)
+    got: dict[int, bytes] = {}
+
+    async def read(start: int) -> None:
+        stream = await fetcher.open(ingest.digest, start=start)
+        _, got[start] = await consume(stream)
+
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            for start in starts:
+                nursery.start_soon(read, start)
+            for offset in range(0, SIZE, PART // 4):
+                await trio.sleep(0.02)
+                ingest.write(data[offset : offset + PART // 4])
+            ingest.commit()
+
+    assert got == {start: data[start:] for start in starts}
+
+
+async def test_a_copy_that_ends_in_the_middle_ends_all_ranges_short_the_lowest_first(
+    client: PeerClient,
+    serve_store: Callable[..., Awaitable[Peer]],
+    consume: Consume,
+    blob: Callable[[int], bytes],
+) -> None:
+    data = blob(SIZE)
+    store = MemoryStore()
+    ingest = store.begin_ingest(Digest.of(data), total=SIZE)
+    ingest.write(data[: 2 * PART])
+    parent = await serve_store("parent", store, lambda _digest: (0, 1))
+    owner = Owner(parent)
+    fetcher = fetcher_of(owner, client, ingest.digest)
+    ended: list[int] = []
+
+    async def read(start: int) -> None:
+        stream = await fetcher.open(ingest.digest, start=start)
+        delivery, received = await consume(stream)
+        assert not delivery.is_complete
+        assert data[start:].startswith(received)
+        ended.append(start)
+
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            for start in (PART, 0):
+                nursery.start_soon(read, start)
+            await trio.sleep(0.3)
+            owner.named.clear()
+            ingest.abort()
+
+    assert ended == [0, PART]
+
+
+async def test_a_busy_parent_names_those_who_read_from_it_and_they_are_tried(
+    client: PeerClient,
+    serve_store: Callable[..., Awaitable[Peer]],
+    consume: Consume,
+    blob: Callable[[int], bytes],
+) -> None:
+    data = blob(SIZE)
+    digest = Digest.of(data)
+    stores = [MemoryStore(), MemoryStore()]
+    ingests = [store.begin_ingest(digest, total=SIZE) for store in stores]
+    for ingest in ingests:
+        ingest.write(data[:PART])
+    full = await serve_store("full", stores[0], lambda _digest: (0, 1), max_partial_uploads=1)
+    child = await serve_store("asker", stores[1], lambda _digest: (0, 2))
+    tail = {TAIL_HEADER: TailRequest(0, 9).header()}
+    first = await client.open(full, "GET", f"/blobs/{digest}", headers=tail)
+    assert first.status == 200
+    second = await client.open(full, "GET", f"/blobs/{digest}", headers=tail)
+    assert second.status == 503
+    assert BUSY_HEADER.lower() in second.headers
+    # The one reader is the asker itself, which is not told to read from itself.
+    assert TRY_HEADER.lower() not in second.headers
+    await second.aclose(drained=True)
+
+    owner = Owner(full, child)
+    stream_opened = trio.Event()
+
+    async def finish() -> None:
+        await stream_opened.wait()
+        for ingest in ingests:
+            ingest.write(data[PART:])
+            ingest.commit()
+
+    fetcher = fetcher_of(owner, client, digest)
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish)
+            with trio.move_on_after(0.5) as held:
+                await fetcher.open(digest)
+            assert held.cancelled_caught
+            assert any("full" in need.busy for need in owner.needs)
+            assert not any(need.failed for need in owner.needs)
+            # Room again, and the very same source is named again.
+            first.close(drained=False)
+            stream = await fetcher.open(digest)
+            stream_opened.set()
+            _, received = await consume(stream)
+    assert received == data
