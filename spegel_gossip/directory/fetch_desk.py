@@ -82,8 +82,8 @@ class FetchDesk:
             offset: bytes that are here
             total: bytes in all; 0 if unknown
             failed: sources that did not answer, or not with the blob
-            stalled: sources that sent nothing for too long
-            must_decide: whether the owners before this one are silent, or all young
+            stalled: that sent nothing for too long
+            must_decide: the owners before this one are silent, or all young
             is_urgent: whether the asker has waited as long as it can
             is_crowded: whether others were seen to pull the same image
             is_blind: whether nobody could read from this member before it has it all

@@ -25,7 +25,7 @@ from spegel_gossip.directory.fetch_messages import (
 )
 from spegel_gossip.directory.granting import CROWD_INTERVAL, Grants
 from spegel_gossip.directory.keys import PackedKey, token_of
-from spegel_gossip.directory.parents import MAX_CHILDREN, Candidate, Known, children_allowed, choose_source
+from spegel_gossip.directory.parents import Candidate, Known, allow_for_uplink, choose_source
 from spegel_gossip.directory.spread import MAX_RECEIVERS, LeaseView, Receiver, Spread
 from spegel_gossip.swim.names import name_hash
 
@@ -61,9 +61,6 @@ ANSWERS_AT_ONCE: Final = 64
 
 NEXT_TURN: Final = 0.005
 """Seconds until the turn after that."""
-
-SPARE_INTERVAL: Final = 1.0
-"""Seconds for which a node's uplink is unused before it gets one more child."""
 
 UNKNOWN_PARENT: Final = ""
 """Whom a node reads from that reads from somebody who is gone: bytes do not come that way."""
@@ -267,20 +264,9 @@ class Leases:
             self._done(spread, receiver)
         elif item.token and item.token not in spread.fenced:
             self._grants.progress(spread, receiver, report, item, has_grown=has_grown, now=now)
-        self._weigh(spread, receiver, report, now)
-
-    def _weigh(self, spread: Spread, receiver: Receiver, report: Progress, now: float) -> None:
-        """Give a node one more child for each second in which its uplink bore those it has with ease."""
         if report.uplink:
-            self._uplinks[receiver.name] = report.uplink
-        allowed = children_allowed(spread, receiver.name, receiver.total, self._uplinks)
-        unused = allowed - spread.load(receiver.name)
-        if not report.has_spare:
-            receiver.spare_since, receiver.extra = None, max(0, receiver.extra - max(unused, 0))
-        elif unused > 0 or receiver.spare_since is None:
-            receiver.spare_since = now
-        elif now >= receiver.spare_since + SPARE_INTERVAL and allowed < MAX_CHILDREN:
-            receiver.spare_since, receiver.extra = now, receiver.extra + 1
+            self._uplinks[sender] = report.uplink
+        allow_for_uplink(spread, receiver, self._uplinks, has_spare=report.has_spare, now=now)
 
     def _done(self, spread: Spread, receiver: Receiver) -> None:
         spread.gather_until = 0.0

@@ -20,6 +20,9 @@ HOP_TIME: Final = 0.05
 ASSUMED_UPLINK: Final = 125_000_000
 """Bytes a second that a node is taken to be able to send until it was seen to do its best: 1 Gbit/s."""
 
+SPARE_INTERVAL: Final = 1.0
+"""Seconds for which a node's uplink is unused before it gets one more child."""
+
 MAX_CHILDREN: Final = 4
 """Nodes that read one blob from one node, however idle its uplink is."""
 
@@ -61,6 +64,20 @@ def children_allowed(spread: Spread, name: str, size: int, uplinks: Mapping[str,
     is_chain = (len(spread.receivers) - 1) * HOP_TIME < size / uplink
     receiver = spread.receivers.get(name)
     return min((1 if is_chain else 2) + (0 if receiver is None else receiver.extra), MAX_CHILDREN)
+
+
+def allow_for_uplink(
+    spread: Spread, receiver: Receiver, uplinks: Mapping[str, int], *, has_spare: bool, now: float
+) -> None:
+    """Give a node one more child for each second in which its uplink bore those it has with ease."""
+    allowed = children_allowed(spread, receiver.name, receiver.total, uplinks)
+    unused = allowed - spread.load(receiver.name)
+    if not has_spare:
+        receiver.spare_since, receiver.extra = None, max(0, receiver.extra - max(unused, 0))
+    elif unused > 0 or receiver.spare_since is None:
+        receiver.spare_since = now
+    elif now >= receiver.spare_since + SPARE_INTERVAL and allowed < MAX_CHILDREN:
+        receiver.spare_since, receiver.extra = now, receiver.extra + 1
 
 
 def choose_source(

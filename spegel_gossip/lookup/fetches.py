@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -23,6 +22,7 @@ from spegel_gossip.directory.keys import PackedKey, pack_key
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import unix_ms
 from spegel_gossip.lookup.choice import HolderChoice
+from spegel_gossip.lookup.question import Question, found_of, name_of_verdict
 from spegel_gossip.lookup.transport import Transport
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import (
@@ -33,7 +33,7 @@ from spegel_gossip.routing import (
     OwnersUnreachableError,
     Peer,
 )
-from spegel_gossip.swarm.patience import URGENT_AFTER, stall_patience
+from spegel_gossip.swarm.patience import URGENT_AFTER
 from spegel_gossip.swarm.receptions import Receptions, ReceptionState
 from spegel_gossip.swarm.uplink import Uplink
 from spegel_gossip.swim.names import name_hash
@@ -69,25 +69,6 @@ _STATES = {
 }
 
 
-@dataclass(slots=True)
-class _Question:
-    """One that is open with an owner."""
-
-    owner: str
-    key: PackedKey
-    heard_at: float = -math.inf
-    told: FetchTold | None = None
-    is_held: bool = False
-    """The owner has said to wait."""
-
-    changed: trio.Event = field(default_factory=trio.Event)
-
-    @property
-    def verdict(self) -> int:
-        """What the owner said; WAIT while it said nothing."""
-        return Verdict.WAIT if self.told is None else self.told.verdict
-
-
 class Fetches:
     """This node's way into the swarm (`routing.FetchRouter`)."""
 
@@ -118,7 +99,7 @@ class Fetches:
         self._wake_driver = wake_driver
         self._desk = FetchDesk(directory, first_token=first_id, first_id=first_id)
         self._receptions = Receptions()
-        self._questions: dict[int, _Question] = {}
+        self._questions: dict[int, Question] = {}
         self._silent_until: dict[str, float] = {}
         self._wakeup = trio.Event()
         self._sleeps_until = -math.inf
@@ -169,7 +150,7 @@ class Fetches:
                 raise NoHolderError(digest)
             if peers:
                 self._receptions.attached(digest, told.stamp, question.owner, peers[0].name)
-                return _found(digest, told, peers)
+                return found_of(digest, told, peers)
             failed += self._names(told)
         raise NoHolderError(digest)
 
@@ -238,7 +219,7 @@ class Fetches:
 
     async def _ask_owners(
         self, key: PackedKey, need: FetchNeed, failed: Sequence[str], started_at: float
-    ) -> _Question | None:
+    ) -> Question | None:
         """Return the word of the first owner that decides; the young and the silent are passed over."""
         now = trio.current_time()
         owners = sorted(
@@ -275,9 +256,9 @@ class Fetches:
         started_at: float,
         *,
         must_decide: bool,
-    ) -> _Question | None:
+    ) -> Question | None:
         """Return an owner's decision, waiting while it says to wait; None if it is silent or gone."""
-        question = _Question(owner, key)
+        question = Question(owner, key)
         asked_at = trio.current_time()
         burden = self._burden(key)
         id_: int | None = None
@@ -381,7 +362,7 @@ class Fetches:
         metrics.QUESTIONS_WAITING.set(leases.waiting())
 
     def _verdict(self, told: FetchTold | None) -> None:
-        name = _name(told)
+        name = name_of_verdict(told)
         self.verdicts[name] += 1
         metrics.FETCHES.labels(name).inc()
 
@@ -395,14 +376,3 @@ class Fetches:
     def _peers(self, told: FetchTold) -> list[Peer]:
         peers = (self._transport.peer(name) for name in self._names(told))
         return self._choice.order([peer for peer in peers if peer is not None], trio.current_time())
-
-
-def _found(digest: Digest, told: FetchTold, peers: Sequence[Peer]) -> Holders:
-    patience = stall_patience(told.depth) if told.verdict == Verdict.ATTACH else None
-    return Holders(digest, tuple(peers), told.size, patience=patience, stamp=told.stamp)
-
-
-def _name(told: FetchTold | None) -> str:
-    if told is None:
-        return "silent"
-    return Verdict(told.verdict).name.lower() if told.verdict in set(Verdict) else "unknown"

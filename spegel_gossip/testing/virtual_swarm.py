@@ -88,15 +88,12 @@ class VirtualSwarm:
         self.most_upstream: Counter[int] = Counter()
         """The most fetches of each blob from upstream at the same time, of those under a lease."""
         self.lease_holders: dict[int, dict[str, None]] = {number: {} for number in self.blobs()}
-        self.yields = 0
-        self.busy = 0
-        self.uncounted_404s = 0
+        self.yields = self.busy = self.uncounted_404s = 0
         self.needless_404s: list[tuple[float, str, int]] = []
         """Of them and of the leases: those given while another node had it all, or more of it and growing."""
         self.is_split_known = False
         """Whether each side has declared the nodes of the others dead."""
-        self.longest_wait = 0.0
-        self.most_partial_uploads = 0
+        self.longest_wait, self.most_partial_uploads = 0.0, 0
         self.answered_at: list[float] = []
         self._step = step
         self._events: list[tuple[float, int, Callable[[], None]]] = []

@@ -48,6 +48,7 @@ class Owner:
         burden: int = 0,
         is_crowded: bool = False,
         is_blind: bool = False,
+        busy: tuple[str, ...] = (),
         key: PackedKey = KEY,
         patiently: bool = True,
     ) -> FetchTold:
@@ -64,6 +65,7 @@ class Owner:
             burden=burden,
             is_crowded=is_crowded,
             is_blind=is_blind,
+            busy=tuple(name_hash(name) for name in busy),
         )
         told = self.leases.ask(name, ask, failed, stalled, self.now, 1_000)
         if told.verdict == Verdict.WAIT and patiently:
@@ -89,8 +91,9 @@ class Owner:
         is_growing: bool = False,
         uplink: int = 0,
         has_spare: bool = False,
+        parent: str = "",
     ) -> None:
-        item = ProgressItem(KEY, token, offset, total, state)
+        item = ProgressItem(KEY, token, offset, total, state, name_hash(parent) if parent else 0)
         report = Progress(1, byteless, is_growing, (item,), uplink, has_spare)
         self.leases.progress(name, report, self.now, 1_000)
 

@@ -3,8 +3,8 @@ import pytest
 from spegel_gossip.directory.fetch_messages import FetchTold, ProgressState, Verdict
 from spegel_gossip.directory.granting import CROWD_INTERVAL, FETCHED_AT_ONCE, SHARING_INTERVAL
 from spegel_gossip.directory.keys import pack_key
-from spegel_gossip.directory.leases import ANSWERS_AT_ONCE, SPARE_INTERVAL, UNASKED
-from spegel_gossip.directory.parents import MAX_CHILDREN, Known
+from spegel_gossip.directory.leases import ANSWERS_AT_ONCE, BUSY_INTERVAL, UNASKED
+from spegel_gossip.directory.parents import MAX_CHILDREN, SPARE_INTERVAL, Known
 from spegel_gossip.directory.spread import FIRST_STEP_TIMEOUT, GATHER_INTERVAL
 from spegel_gossip.oci.digest import Digest
 from unit.directory.owners import MIB, NODES, TOTAL, Owner, source
@@ -228,3 +228,29 @@ def test_nobody_is_sent_upstream_while_a_complete_source_lives(is_urgent: bool) 
     owner = Owner(Known(("n9",), TOTAL))
     verdicts = {owner.ask(name, is_urgent=is_urgent).verdict for name in NODES[:9] for _ in range(2)}
     assert verdicts <= {Verdict.READ, Verdict.ATTACH, Verdict.WAIT}
+
+
+def test_a_receiver_of_which_another_owner_knew_more_closes_no_circle() -> None:
+    owner = Owner(Known(is_first=False))
+    # By its own word n1 reads from n2; no other owner told this one.
+    owner.report("n2", 3 * MIB)
+    owner.report("n1", 3 * MIB, parent="n2")
+    told = owner.ask("n2", offset=3 * MIB, must_decide=True)
+    assert told.verdict == Verdict.LEASE
+
+
+def test_a_receiver_whose_source_is_gone_is_not_taken_for_one_that_is_fed() -> None:
+    owner = Owner(Known(is_first=False))
+    owner.report("n1", 3 * MIB, parent="nobody that is known")
+    assert owner.ask("n2", must_decide=True).verdict == Verdict.LEASE
+
+
+def test_a_busy_source_is_not_named_again_at_once_and_nobody_is_sent_upstream_for_it() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", MIB, token=token)
+    assert source(owner.ask("n1")) == "n0"
+    assert owner.ask("n1", busy=("n0",)).verdict == Verdict.WAIT
+    owner.now += BUSY_INTERVAL
+    owner.report("n0", 2 * MIB, token=token)
+    assert source(dict(owner.answers())["n1"]) == "n0"
