@@ -200,8 +200,8 @@ def test_a_node_that_nobody_can_read_from_fetches_only_alone() -> None:
     assert not layers & set(ALL[:3])
 
 
-def test_a_thousand_small_blobs_do_not_lock_slots() -> None:
-    swarm = herd(5, sizes=[100_000] * 200, has_manifest=True)
+def test_many_small_blobs_do_not_lock_slots() -> None:
+    swarm = herd(5, sizes=[100_000] * 60, has_manifest=True)
     swarm.pull(spread=0.2)
     run_watched(swarm, 120.0)
     assert_all_done(swarm)
