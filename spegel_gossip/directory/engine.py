@@ -139,8 +139,7 @@ class Directory:
 
     def apply(self, change: RingChange, now: float) -> None:
         """Work by another ring from now on; built from `members`, which may have changed since."""
-        if change.before.zones:
-            self._former.replaced(change.before, now)
+        self._former.replaced(change.before, now)
         self._ring = change.after
         self._owner.ring_changed(change, now)
         self._advertisement.ring_changed(self._ring, change.renewed, now, change)
