@@ -185,7 +185,7 @@ class Herd:
         return HerdResult(
             self.size,
             {node.name: self._result_of(node) for node in asked},
-            registry.blob_bytes(),
+            registry.blob_bytes(self.image),
             registry.namespace.bytes_sent() - self._sent_before,
         )
 
