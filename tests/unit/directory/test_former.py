@@ -33,5 +33,5 @@ def test_who_came_less_than_a_minute_ago_knows_no_former_ring() -> None:
 def test_of_many_changes_the_ring_before_them_is_remembered() -> None:
     former = FormerRings()
     for number in range(3 * MAX_FORMER_RINGS):
-        former.replaced(ring(f"n{number}"), 100.0 + 6.0 * number)
-    assert former.owners(KEY, 150.0) == ("n0",)
+        former.replaced(ring(f"n{number}"), 100.0 + 5.0 * number)
+    assert former.owners(KEY, 155.0) == ("n0",)
