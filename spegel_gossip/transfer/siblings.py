@@ -9,6 +9,7 @@ makes it go on upstream.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +21,10 @@ from spegel_gossip.routing import Holders
 
 HOLDERS_KEPT: Final = 10.0
 """Seconds for which a range that begins later goes by the lookup of the one before."""
+
+FIN_GAP: Final = 0.1
+"""Seconds between the ends of two streams: a stream ends before its connection does, and the client
+must see the connections end in order."""
 
 
 @dataclass(eq=False, slots=True)
@@ -39,9 +44,10 @@ class Sibling:
         return min((other.start for other in self.family.members if other.start > offset), default=None)
 
     async def wait_for_turn(self) -> None:
-        """Return when no stream of the blob is open that began at a lower offset."""
+        """Return when no stream of the blob is open that began at a lower offset, and none ended just now."""
         while any(other.start < self.start for other in self.family.members):
             await self.family.changed.wait()
+        await trio.sleep_until(self.family.ended_at + FIN_GAP)
 
 
 @dataclass(eq=False, slots=True)
@@ -51,6 +57,9 @@ class Family:
     members: dict[Sibling, None] = field(default_factory=dict)
     changed: trio.Event = field(default_factory=trio.Event)
     """Set, and replaced, when a stream ends."""
+
+    ended_at: float = -math.inf
+    """When the last one did."""
 
     _holders: Holders | None = None
     _found_at: float = 0.0
@@ -86,6 +95,7 @@ class Families:
         """Count a stream as ended; a second time does nothing."""
         family = sibling.family
         family.members.pop(sibling, None)
+        family.ended_at = trio.current_time()
         family.changed.set()
         family.changed = trio.Event()
         if not family.members and self._families.get(digest) is family:
