@@ -53,8 +53,9 @@ GROWING_INTERVAL: Final = 3.0
 LOOK_INTERVAL: Final = 0.25
 """Seconds between two looks whether a lease is lost."""
 
-LARGE_BYTES: Final = 8 << 20
-"""From this size on a blob that some have is spread by the tree too, lest one uplink serves all."""
+LARGE_BYTES: Final = 2 * STEP_BYTES
+"""From this size on a blob that some have is spread by the tree too, or one uplink serves all: what grows in
+two steps can be read on while it arrives. Twenty layers of 5 MB to seven nodes, simulated: 4.1 s for 14.0."""
 
 ANSWERS_AT_ONCE: Final = 64
 """Waiting questions answered in one turn; a thousand would hold the loop."""

@@ -34,8 +34,9 @@ def test_pulls_a_second_apart_read_what_is_still_arriving() -> None:
     assert swarm.egress == 1.0
 
 
-def test_a_warm_roll_out_is_carried_by_those_who_receive_it() -> None:
-    swarm = herd(8, [100 * MIB])
+@pytest.mark.parametrize("sizes", [[25 * MIB] * 4, [100 * MIB], [5 * MIB] * 20])
+def test_a_warm_roll_out_is_carried_by_those_who_receive_it(sizes: list[int]) -> None:
+    swarm = herd(8, sizes)
     swarm.give("n0")
     swarm.pull([f"n{number}" for number in range(1, 8)])
     swarm.run(60.0)
