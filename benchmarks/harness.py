@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -137,9 +138,10 @@ def median(values: Sequence[float]) -> float:
 
 
 def quantile(values: Sequence[float], fraction: float) -> float:
-    """The smallest value that is not below `fraction` of all."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
+    """The smallest value that at least `fraction` of all do not exceed (the nearest rank)."""
+    # Rounded: 0.07 x 100 is a little more than 7 in binary.
+    rank = math.ceil(round(fraction * len(values), 9))
+    return sorted(values)[max(rank, 1) - 1]
 
 
 def machine() -> str:

@@ -101,7 +101,7 @@ def measure_simulator(bench: Bench, watched: Watched) -> None:
 def measure_deaths(bench: Bench) -> None:
     """From a crash until the last member of the cluster names the dead no more."""
     for name, config in (("", None), ("_alpha5_lifeguard", LIFEGUARD), ("_alpha5_plain_swim", PLAIN_SWIM)):
-        trials = 10 if bench.is_short else 100 if config is None else 40
+        trials = 10 if bench.is_short else 300 if config is None else 40
         bench.progress(f"{trials} deaths at n = {DEATHS_N}{name}")
         watched = Watched(DEATHS_N, seed=bench.seed, config=config)
         watched.joined()
