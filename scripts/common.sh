@@ -58,7 +58,7 @@ ensure_venv() {
         fi
     fi
     stamp="$venv/.installed"
-    inputs=$(cat pyproject.toml hatch_build.py spegel_gossip/version.py spegel_gossip/stores/containerd/protos/*/*.proto 2>/dev/null | cksum)
+    inputs=$(cat pyproject.toml hatch_build.py spegel_gossip/version.py spegel_gossip/stores/containerd/protos/*.proto | cksum)
     state="$root $inputs"
     have=$(cat "$stamp" 2>/dev/null || true)
     # What has the tools can be run too, and keeps them up to date whoever asks.
