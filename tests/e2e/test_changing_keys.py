@@ -1,4 +1,4 @@
-"""A cluster of real nodes goes from plaintext to sealed and back, and changes its key, while images are pulled."""
+"""Real nodes go from plaintext to sealed and back, and change their key, while images are pulled."""
 
 import json
 import shutil
@@ -82,7 +82,7 @@ def test_a_roll_out_between_plaintext_and_sealed_interrupts_nothing(
         for node in lab.nodes:
             assert node.stop() == 0
             start(node, stage)
-            # Each pair of neighbours reads from the other at some point of the roll-out: sealed from plain too.
+            # Who reads from whom goes round, so nodes of either stage read from the other.
             see_each_other(lab)
             pulls.pull()
 
