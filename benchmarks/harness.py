@@ -68,8 +68,8 @@ class Bench:
         self.bars.append(Bar(name, round(value, 4), f">= {limit:g}", value >= limit))
 
     def wants(self, part: str) -> bool:
-        """Whether this part of the benchmark was asked for."""
-        return not self.only or part in self.only.split(",")
+        """Whether this part was asked for, or one that it belongs to: `2.2.6-faults` belongs to `2.2.6`."""
+        return not self.only or any(f"{part}-".startswith(f"{asked}-") for asked in self.only.split(","))
 
     def finish(self) -> int:
         """Print the table, write the JSON of a full run, and return the exit status."""

@@ -1,4 +1,9 @@
-"""Eight real containerds pull one new image: what the registry sends, and when the last node has it."""
+"""Eight real containerds pull one new image: what the registry sends, and when the last node has it.
+
+A part is named VERSION-herds-CASE-IMAGE (`2.2.6-herds-cold-4x25MB`), VERSION-no-mirror or
+VERSION-faults-FAULT (`2.2.6-faults-mirror-killed`); the beginning of such a name, up to a hyphen, is all of
+them.
+"""
 
 from __future__ import annotations
 
@@ -139,18 +144,33 @@ class Round:
         self._bench.at_most(f"{name}: blob bytes, sizes of the image", result.egress, egress)
 
 
+CASES: dict[str, Callable[[Round, str], None]] = {
+    "cold": Round.cold,
+    "staggered": Round.staggered,
+    "warm": Round.warm,
+}
+
+
 def measure_herds(bench: Bench, version: str) -> None:
     """Nothing goes wrong."""
+    wanted = {
+        what: [case for case in CASES if bench.wants(f"{version}-herds-{case}-{what.replace(' ', '')}")]
+        for what in list(IMAGES)[: 1 if bench.is_short else None]
+    }
+    if not any(wanted.values()):
+        return
     with Lab(nodes=NODES, containerd=version) as lab:
         herds.start(lab)
         round_ = Round(bench, lab)
-        for what in list(IMAGES)[: 1 if bench.is_short else None]:
-            for case in (round_.cold, round_.staggered, round_.warm):
-                case(what)
+        for what, cases in wanted.items():
+            for case in cases:
+                CASES[case](round_, what)
 
 
 def measure_without_mirror(bench: Bench, version: str) -> None:
     """The same without us: every containerd finds no mirror at its port and asks the registry."""
+    if not bench.wants(f"{version}-no-mirror"):
+        return
     with Lab(nodes=NODES, containerd=version) as lab:
         what = next(iter(IMAGES))
         result = Round(bench, lab).pull(IMAGES[what])
@@ -168,8 +188,13 @@ def measure_faults(bench: Bench, version: str) -> None:
     }
     plays["wrong credentials"] = partial(_play_wrong_credentials, size=size)
     plays["slow registry"] = partial(_play_slow_registry, size=size // SLOW_PARTS)
+    wanted = {what: bench.wants(f"{version}-faults-{what.replace(' ', '-')}") for what in plays}
+    if not any(wanted.values()):
+        return
     with Lab(nodes=NODES, containerd=version) as lab:
         for number, (what, play_it) in enumerate(plays.items()):
+            if not wanted[what]:
+                continue
             lab.reset()
             herds.start(lab)
             bench.progress(f"{version}, {what}")
@@ -210,11 +235,9 @@ def measure(bench: Bench) -> None:
     bench.figure("load average before", os.getloadavg()[0])
     here = containerd_versions()
     versions = [version for version in VERSIONS if version in here][: 1 if bench.is_short else None]
-    parts = {"herds": measure_herds, "no-mirror": measure_without_mirror, "faults": measure_faults}
     for version in versions:
-        for part, measure_part in parts.items():
-            if bench.wants(f"{version}-{part}"):
-                measure_part(bench, version)
+        for measure_part in (measure_herds, measure_without_mirror, measure_faults):
+            measure_part(bench, version)
 
 
 if __name__ == "__main__":
