@@ -69,6 +69,16 @@ class TransferSettings:
             "Blobs sent to other nodes at once; who asks for one more is told to go elsewhere.",
         ),
     )
+    max_partial_uploads: int = field(
+        default=_TRANSFER.max_partial_uploads,
+        metadata=setting.about(
+            "max-partial-uploads",
+            parse_count,
+            "COUNT",
+            "Blobs still arriving here that are sent on at once; who asks for one more is named others that "
+            "receive it.",
+        ),
+    )
     upload_limit: int | None = field(
         default=_TRANSFER.upload_rate,
         metadata=setting.about(

@@ -151,7 +151,11 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         on_event=lookup.on_membership,
         clock=time.time,
     )
-    transfer = TransferConfig(max_uploads=config.max_uploads, upload_rate=config.upload_limit)
+    transfer = TransferConfig(
+        max_uploads=config.max_uploads,
+        max_partial_uploads=config.max_partial_uploads,
+        upload_rate=config.upload_limit,
+    )
     TransferServer(
         store,
         peer_server,

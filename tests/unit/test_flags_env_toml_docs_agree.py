@@ -35,6 +35,7 @@ EXAMPLES = {
     "registry_filters": "^ghcr",
     "tag_policies": "latest$=never",
     "max_uploads": "7",
+    "max_partial_uploads": "5",
     "upload_limit": "100MiB",
     "drop_cache_above": "1GiB",
     "peer_tls_cert": "/tls/cert",
