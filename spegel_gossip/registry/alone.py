@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from spegel_gossip.fetching import BlobStream
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
-from spegel_gossip.routing import Holders, NoHolderError, Purpose, TagHolders
+from spegel_gossip.registry.errors import NotHereError
+from spegel_gossip.routing import Holders, Purpose, TagHolders
 
 
 class Nobody:
@@ -15,11 +16,11 @@ class Nobody:
 
     async def lookup(self, digest: Digest, purpose: Purpose) -> Holders:  # noqa: ARG002 - the port's signature
         """Say that nobody has it."""
-        raise NoHolderError(digest)
+        raise NotHereError(digest)
 
     async def lookup_tag(self, name: TagName) -> TagHolders:
         """Say that nobody has it."""
-        raise NoHolderError(name)
+        raise NotHereError(name)
 
     def lookup_ahead(self, digests: Sequence[Digest]) -> None:
         """Do nothing: there is nobody to ask."""
@@ -49,12 +50,12 @@ class Nobody:
         is_range: bool = False,  # noqa: ARG002 - the same
     ) -> BlobStream:
         """Say that nobody has it."""
-        raise NoHolderError(digest)
+        raise NotHereError(digest)
 
     async def size(self, digest: Digest) -> int:
         """Say that nobody has it."""
-        raise NoHolderError(digest)
+        raise NotHereError(digest)
 
     async def fetch_manifest(self, digest: Digest, *, may_lease: bool = True) -> bytes:  # noqa: ARG002 - the same
         """Say that nobody has it."""
-        raise NoHolderError(digest)
+        raise NotHereError(digest)

@@ -65,6 +65,14 @@ class NotAManifestError(SpegelGossipError):
         super().__init__(f"{digest} is not a manifest")
 
 
+class NotHereError(NoHolderError):
+    """A registry without a cluster behind it does not have what it was asked for."""
+
+    def __str__(self) -> str:
+        """Say so: there are no nodes to speak of."""
+        return f"{self.key} is not in this registry"
+
+
 class MethodNotAllowedError(SpegelGossipError):
     """Somebody wants to change something through a mirror."""
 
@@ -92,6 +100,7 @@ _UPSTREAM = "containerd will ask the registry itself"
 _FIX_REQUEST = "correct the request"
 
 ANSWERS: tuple[tuple[type[Exception], ErrorAnswer], ...] = (
+    (NotHereError, ErrorAnswer(404, "", "`spegel-gossip pull` puts images into its layout")),
     (NoHolderError, ErrorAnswer(404, "", _UPSTREAM)),
     (OwnersUnreachableError, ErrorAnswer(404, "", f"{_UPSTREAM}; look at `spegel-gossip members`")),
     (AllHoldersFailedError, ErrorAnswer(404, "", f"{_UPSTREAM}; `detail` says what each attempt met")),
