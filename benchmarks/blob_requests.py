@@ -17,6 +17,9 @@ from benchmarks.harness import Bench, median, quantile
 from benchmarks.programs import HOST, Node, write_key
 from lab import images
 
+IMPORT_TIMEOUT = 300.0
+"""Seconds for ten thousand blobs, each of which containerd writes to its disk before the next."""
+
 
 def manifests(bench: Bench, stage: Stage) -> None:
     """A manifest from the local store, again and again over one connection; and what is nowhere."""
@@ -71,7 +74,8 @@ def import_blobs(stage: Stage, count: int, rng: random.Random) -> list[str]:
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
-    stage.a.containerd.ctr("images", "import", "--no-unpack", "--all-platforms", str(archive))
+    argv = ("images", "import", "--no-unpack", "--all-platforms", str(archive))
+    stage.a.containerd.ctr(*argv, timeout=IMPORT_TIMEOUT)
     archive.unlink()
     return [layer.digest for layer in layers]
 

@@ -193,11 +193,15 @@ def fetch_all(port: int, paths: Sequence[str], *, connections: int, host: str = 
             answer = connection.answer()
             if answer.status != 200:
                 raise ConnectionError(f"answered {answer.status}")
-            if waiting:
-                connection.ask(waiting.pop())
-            else:
+            closes = answer.headers.get("connection", "").lower() == "close"
+            if closes or not waiting:
                 selector.unregister(connection.socket)
                 connection.socket.close()
+            if closes and waiting:  # nginx, after a thousand requests
+                connection = Connection(host, port)
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
+            if waiting:
+                connection.ask(waiting.pop())
     return time.monotonic() - started_at
 
 

@@ -46,6 +46,9 @@ BODILESS_STATUSES = frozenset({204, 304})
 BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 """Of a request; without either it has no body."""
 
+CLOSES = (b"connection", b"close")
+"""Of the last answer on a connection: its client sends nothing more on it, which the end would lose."""
+
 ANSWER_PROGRESS_TIMEOUT = 20.0
 """Seconds without progress after which a client that does not read its answer is given up."""
 
@@ -124,6 +127,10 @@ class BlobTCPServer(TCPServer):
     def _gone(self) -> None:
         self._is_gone = True
         self._cancelled_when_gone.cancel()
+
+    def is_stopping(self) -> bool:
+        """Whether the server ends this connection after the answer under way."""
+        return self.context.terminated.is_set()
 
     def hold_head(self) -> None:
         """Keep what is sent next, the head of an answer, until there is something to send with it."""
@@ -218,6 +225,8 @@ class BlobExchange:
             return
         if message["type"] == "http.response.start":
             self._server.hold_head()
+            if self._server.is_stopping():
+                message = message | {"headers": [*message.get("headers", []), CLOSES]}
             self._has_body = self._has_body and message["status"] not in BODILESS_STATUSES
             for name, value in message.get("headers", []):
                 if name.lower() == b"content-length":

@@ -31,9 +31,6 @@ REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection:
 MAX_REFUSALS = 64
 """Connections being refused at once; beyond that they are just closed."""
 
-MAX_REQUESTS_PER_CONNECTION = 1_000_000
-"""Hypercorn closes a connection after so many; a local client has no reason to be thrown off."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
@@ -45,6 +42,10 @@ class ServerConfig:
     keep_alive_timeout: float = 75.0
     """Seconds an idle connection is kept, and those in which a request head must arrive."""
 
+    max_requests: int = 1_000_000
+    """Requests answered on one connection; the last answer says that it closes. A local client has no
+    reason to be thrown off, but Hypercorn wants a number."""
+
     drain_timeout: float = 25.0
     """Seconds that running answers get after the shutdown began."""
 
@@ -54,6 +55,8 @@ class ServerConfig:
             raise ConfigError(f"max_connections must be at least 1, got {self.max_connections}")
         if self.keep_alive_timeout <= 0:
             raise ConfigError(f"keep_alive_timeout must be > 0 seconds, got {self.keep_alive_timeout}")
+        if self.max_requests < 1:
+            raise ConfigError(f"max_requests must be at least 1, got {self.max_requests}")
         if self.drain_timeout < 0:
             raise ConfigError(f"drain_timeout must not be negative, got {self.drain_timeout}")
 
@@ -163,5 +166,5 @@ def _hypercorn_config(config: ServerConfig) -> Config:
     hypercorn.errorlog = logging.getLogger(__name__)
     hypercorn.include_server_header = False
     hypercorn.keep_alive_timeout = config.keep_alive_timeout
-    hypercorn.keep_alive_max_requests = MAX_REQUESTS_PER_CONNECTION
+    hypercorn.keep_alive_max_requests = config.max_requests
     return hypercorn

@@ -300,6 +300,64 @@ async def test_a_bug_in_the_handler_ends_its_connection_only(serving: Serving, b
     assert small == b"small"
 
 
+async def test_the_last_answer_of_a_connection_says_so_and_arrives_whole(
+    serving: Serving, blob: Blob, tmp_path: Path
+) -> None:
+    (tmp_path / "blob").write_bytes(blob(SIZE))
+    app = BlobApp(lambda: FileReader(tmp_path / "blob"), SIZE)
+
+    async with serving(app, max_requests=4) as port:
+        for _ in range(2):
+            async with connected(port) as client:
+                answers = [await client.request(path=path) for path in ("/", "/small", "/small", "/")]
+                # The FIN comes after the answer, and no reset.
+                assert await client.raw() == b""
+            bodies = [body for _, body in answers]
+            assert bodies == [blob(SIZE), b"small", b"small", blob(SIZE)]
+            says_so = [(b"connection", b"close") in list(response.headers) for response, _ in answers]
+            assert says_so == [False, False, False, True]
+
+
+async def test_a_connection_carries_as_many_requests_as_there_are(serving: Serving) -> None:
+    # nginx, for one, closes after a thousand.
+    app = BlobApp(lambda: MemoryReader(b""), 0)
+
+    async with serving(app) as port, connected(port) as client:
+        for _ in range(1_500):
+            _, body = await client.request(path="/small")
+            assert body == b"small"
+
+
+async def test_an_answer_begun_while_the_server_stops_says_that_it_is_the_last(
+    serving: Serving, nursery: trio.Nursery
+) -> None:
+    asked, may_answer = trio.Event(), trio.Event()
+
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("no lifespan here")
+        asked.set()
+        await may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok", "more_body": False})
+
+    async def answer_once_stopping(idle: Client) -> None:
+        assert await idle.raw() == b""
+        may_answer.set()
+
+    async with AsyncExitStack() as clients:
+        async with serving(app) as port:
+            idle = await clients.enter_async_context(connected(port))
+            nursery.start_soon(answer_once_stopping, idle)
+            client = await clients.enter_async_context(connected(port))
+            await client.begin()
+            await asked.wait()
+        received = await client.raw()
+
+    assert b"connection: close" in received.lower()
+    assert received.endswith(b"ok")
+
+
 async def test_a_shutdown_lets_a_running_answer_finish_and_ends_idle_connections(
     serving: Serving, blob: Blob, nursery: trio.Nursery
 ) -> None:

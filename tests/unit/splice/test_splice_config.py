@@ -20,7 +20,10 @@ def test_a_pump_that_cannot_work_is_refused(wrong: dict[str, int]) -> None:
         PumpConfig(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"max_connections": 0}, {"keep_alive_timeout": 0}, {"drain_timeout": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_connections": 0}, {"keep_alive_timeout": 0}, {"max_requests": 0}, {"drain_timeout": -1}],
+)
 def test_a_server_that_cannot_work_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         ServerConfig(**wrong)
