@@ -222,11 +222,13 @@ class FetchDesk:
         holders = self._names(answer.holders)
         if directory.has_advertised(key):
             holders = (directory.name, *holders)
+        is_first = directory.live_owners(key)[:1] == (directory.name,)
         return Known(
             holders=tuple(name for name in holders if name != asker),
             size=answer.size,
             is_young=answer.is_young,
-            is_first=directory.live_owners(key)[:1] == (directory.name,),
+            is_first=is_first,
+            is_former=not is_first and directory.former_owner(key, self._now) == directory.name,
         )
 
     def _describe(self, key: PackedKey, now: float) -> Spreading | None:

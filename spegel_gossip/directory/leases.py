@@ -130,7 +130,8 @@ class Leases:
         spread.detach(receiver)
         receiver.busy = dict.fromkeys(ask.busy, now + BUSY_INTERVAL)
         self._blame(spread, receiver, failed, stalled, known, now)
-        may_grant = ask.must_decide or (known.is_first and not known.is_young)
+        # Who came later than a minute ago cannot know the former owner, and asks one owner after the other.
+        may_grant = ask.must_decide or known.is_former or (known.is_first and not known.is_young)
         told = self._decide(spread, receiver, ask.id, known, now, may_grant=may_grant)
         if told is None and not may_grant:
             told = FetchTold(ask.id, Verdict.YOUNG)

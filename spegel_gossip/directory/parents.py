@@ -38,6 +38,8 @@ class Known:
     """Whether holders may exist that have not told this owner."""
     is_first: bool = True
     """Whether this is the blob's first live owner."""
+    is_former: bool = False
+    """Whether it was a minute ago, and another is now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """An owner's leases in a test: a directory that is told what to know, and a clock."""
 
+from dataclasses import replace
+
 from spegel_gossip.directory.fetch_messages import (
     FetchAsk,
     FetchTold,
@@ -33,7 +35,7 @@ class Owner:
 
     def _known(self, _key: PackedKey, asker: str) -> Known:
         holders = tuple(name for name in self.known.holders if name != asker)
-        return Known(holders, self.known.size, self.known.is_young, self.known.is_first)
+        return replace(self.known, holders=holders)
 
     def ask(
         self,

@@ -190,6 +190,13 @@ def test_an_owner_that_is_not_the_first_grants_only_when_it_must() -> None:
     assert owner.ask("n0", must_decide=True).verdict == Verdict.LEASE
 
 
+def test_the_first_owner_of_a_minute_ago_decides_without_being_told_that_it_was() -> None:
+    # A newcomer asks it without knowing what it was; all others ask it because they know.
+    owner = Owner(Known(is_first=False, is_former=True))
+    assert owner.ask("n0").verdict == Verdict.LEASE
+    assert source(owner.ask("n1", must_decide=True)) == "n0"
+
+
 def test_the_second_owner_learns_of_leases_by_progress() -> None:
     owner = Owner(Known(is_first=False))
     owner.report("n0", MIB, token=77)
