@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from e2e.herds import Herd, HerdResult, Links, limit
+from e2e.herds import PULL_TIMEOUT, Herd, HerdResult, Links, limit
 from lab import images
 from lab.cluster import Lab
 from lab.node import Node
@@ -154,12 +154,13 @@ def _see_it_to_its_end(scene: Scene, fault: HerdFault) -> FaultResult:
     others = [node for node in scene.lab.nodes if node is not victim]
     if fault.hits_all:
         fault.heal(scene)
-    herd.wait_ended(others)
+    herd.end(others, timeout=PULL_TIMEOUT)
     failed = [node for node in others if herd.pull_of(node).returncode]
     before = herd.result(others)
     if not fault.hits_all:
         fault.heal(scene)
-    began_again = not _completes(herd, victim)
+    herd.end([victim], timeout=HEALED_TIMEOUT)
+    began_again = herd.pull_of(victim).returncode != 0
     again = [*failed, victim] if began_again else failed
     herd.begin(*again)
     herd.wait_ended()
@@ -173,17 +174,6 @@ def _see_it_to_its_end(scene: Scene, fault: HerdFault) -> FaultResult:
     )
 
 
-def _completes(herd: Herd, victim: Node) -> bool:
-    pull = herd.pull_of(victim)
-    try:
-        herd.wait_ended([victim], timeout=HEALED_TIMEOUT)
-    except TimeoutError:
-        pull.signal(signal.SIGINT)
-        herd.wait_ended([victim])
-        return False
-    return pull.returncode == 0
-
-
 def play_wrong_credentials(lab: Lab, *, seed: int, layer_sizes: Sequence[int], links: Links) -> FaultResult:
     """Let the first of all who ask for an image's layers be one whom the registry refuses.
 
@@ -194,7 +184,6 @@ def play_wrong_credentials(lab: Lab, *, seed: int, layer_sizes: Sequence[int], l
     refused, holder, *_ = lab.nodes
     holder.containerd.ingest(image.root)
     refused.wait_holders(image.root.digest, holder.name)
-    lab.registry.stop()
     lab.registry.start(is_private=True)
     limit(lab, links)
     with Herd(lab, image, reference) as herd:

@@ -3,6 +3,7 @@
 The tests assert what was sent and that all is right; `benchmarks/herd.py` bars the times.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -177,6 +178,16 @@ class Herd:
             timeout=timeout,
             logs=[log for node in asked for log in (self._pulls[node].log, node.log)],
         )
+
+    def end(self, nodes: Collection[Node], *, timeout: float) -> None:
+        """Wait until these pulls have ended, and give up by Ctrl-C those that hang."""
+        try:
+            self.wait_ended(nodes, timeout=timeout)
+        except TimeoutError:
+            for node in nodes:
+                if self.pull_of(node).is_running():
+                    self.pull_of(node).signal(signal.SIGINT)
+            self.wait_ended(nodes)
 
     def result(self, nodes: Collection[Node] | None = None) -> HerdResult:
         """How the pulls of these nodes went; by default of all."""

@@ -83,16 +83,19 @@ class Registry:
         self._config = directory / "registry.yml"
         self._storage = directory / "registry"
         self._process: Process | None = None
+        self._is_private = False
         self._counted_from = 0
 
     def start(self, *, is_private: bool = False) -> None:
-        """Start it and wait until it answers; nothing happens when it runs.
+        """Start it and wait until it answers; nothing happens when it runs that way already.
 
         Args:
             is_private: whether it wants `USER` and `PASSWORD`; pushes go to one that does not
         """
-        if self._process is not None:
+        if self._process is not None and self._is_private == is_private:
             return
+        self.stop()
+        self._is_private = is_private
         text = _CONFIG.format(storage=self._storage, address=self.namespace.address, port=REGISTRY_PORT)
         if is_private:
             passwords = self._config.with_name("registry.htpasswd")
