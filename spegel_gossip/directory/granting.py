@@ -16,13 +16,23 @@ MAX_LEASES: Final = 3
 """Leases of one blob at the same time."""
 
 BYTELESS_PAUSE: Final = 60.0
-"""Seconds for which a node that lost a lease without a byte gets none for that blob."""
+"""Seconds for which a node that lost a lease without a byte gets none for that blob, if another wants it."""
 
 MAX_LOSSES: Final = 3
-"""Lost leases in a row after which everybody is left to fetch for itself."""
+"""Leases in a row that waited for a byte in vain, after which everybody is left to fetch for itself."""
 
 REFUSAL_INTERVAL: Final = 30.0
 """Seconds for which it is so: what three nodes cannot fetch, a fourth need not be waited for."""
+
+FAILED_PAUSE: Final = 1.0
+"""Seconds until the next lease, after one whose holder's pull failed before a byte came; then twice that, ...
+
+A registry that is away refuses at once: each node that is sent there loses its pull, and containerd 2 with it
+all that it had. Whoever waits keeps both. What three are refused in a moment, a fourth had better wait for.
+"""
+
+MAX_FAILED_PAUSE: Final = 8.0
+"""Seconds, at most: an asker that cannot wait any longer comes first anyway."""
 
 CROWD_INTERVAL: Final = 2.0
 """Seconds within which another member's question for the same blob makes a crowd."""
@@ -58,15 +68,15 @@ class Grants:
     def decide(self, spread: Spread, receiver: Receiver, id_: int, now: float) -> FetchTold | None:
         """Answer a node for which there is no source; None to let it wait."""
         if not receiver.is_urgent and (
-            _may_hope(spread, receiver, now) or _must_yield(spread, receiver, now)
+            now < spread.paused_until
+            or _may_hope(spread, receiver, now)
+            or _must_yield(spread, receiver, now)
+            or _has_failed_more_than_others(spread, receiver, now)
         ):
             return None
-        leases = len(spread.leases())
-        is_paused = spread.byteless_until.get(receiver.name, 0.0) > now
-        if leases < MAX_LEASES and not is_paused:
+        if len(spread.leases()) < MAX_LEASES:
             return self._grant(spread, receiver, id_, now)
-        has_rivals = any(name != receiver.name for name in spread.waiting)
-        return None if (leases or has_rivals) and not receiver.is_urgent else self.refuse(id_)
+        return self.refuse(id_) if receiver.is_urgent else None
 
     def refuse(self, id_: int) -> FetchTold:
         """Leave a node to fetch for itself."""
@@ -96,7 +106,7 @@ class Grants:
         lease.is_complete = 0 < item.total <= item.offset
         if has_grown:
             lease.stepped(now)
-            spread.losses = 0
+            spread.serves()
         elif report.is_growing and not lease.has_stepped:
             lease.stepped_at = now
 
@@ -110,20 +120,35 @@ class Grants:
         elif lease.stalled_at <= now:
             self.lose(spread, receiver, "lost_stalled", now)
 
-    def lose(self, spread: Spread, receiver: Receiver, reason: str, now: float) -> None:
-        """Take a lease away; who has it goes on fetching, and is believed no more."""
+    def lose(
+        self, spread: Spread, receiver: Receiver, reason: str, now: float, *, has_failed: bool = False
+    ) -> None:
+        """Take a lease away; who has it goes on fetching, and is believed no more.
+
+        Args:
+            spread: of the blob
+            receiver: who has the lease
+            reason: under which it is counted
+            now: the time
+            has_failed: whether its holder lives, and its pull has ended
+        """
         lease = receiver.lease
         if lease is None:
             return
         spread.fence(lease.token)
         receiver.lease, receiver.grown_until, spread.gather_until = None, 0.0, 0.0
-        if not lease.has_stepped:
-            spread.byteless_until[receiver.name] = now + BYTELESS_PAUSE
+        self._counts[reason] += 1
+        if lease.has_stepped:
+            return
+        spread.byteless_until[receiver.name] = now + BYTELESS_PAUSE
+        if has_failed:
+            spread.paused_until = now + min(FAILED_PAUSE * 2**spread.failures, MAX_FAILED_PAUSE)
+            spread.failures += 1
+            return
         spread.losses += 1
         if spread.losses >= MAX_LOSSES:
             spread.losses = 0
             spread.refused_until = now + REFUSAL_INTERVAL
-        self._counts[reason] += 1
 
     def _grant(self, spread: Spread, receiver: Receiver, id_: int, now: float) -> FetchTold:
         self._token += 1
@@ -144,6 +169,12 @@ def _may_hope(spread: Spread, receiver: Receiver, now: float) -> bool:
         and spread.gets_bytes(one.name, without=receiver.name, holders=(), now=now)
         for one in spread.receivers.values()
     )
+
+
+def _has_failed_more_than_others(spread: Spread, receiver: Receiver, now: float) -> bool:
+    """Return whether a node lost a lease without a byte a moment ago, and another that did not waits too."""
+    lost = {name for name, until in spread.byteless_until.items() if until > now}
+    return receiver.name in lost and any(name not in lost for name in spread.waiting)
 
 
 def _must_yield(spread: Spread, receiver: Receiver, now: float) -> bool:

@@ -247,7 +247,7 @@ class Leases:
         self, spread: Spread, sender: str, report: Progress, item: ProgressItem, now: float, unix_ms: int
     ) -> None:
         if item.state == ProgressState.ENDED:
-            self._ended(spread, sender, now)
+            self._ended(spread, sender, now, has_failed=True)
             return
         if sender not in spread.receivers and len(spread.receivers) >= MAX_RECEIVERS:
             return
@@ -275,14 +275,14 @@ class Leases:
         spread.detach(receiver)
         spread.waiting.pop(receiver.name, None)
         receiver.lease, receiver.is_done, receiver.depth = None, True, 1
-        spread.losses = 0
+        spread.serves()
 
-    def _ended(self, spread: Spread, name: str, now: float) -> None:
+    def _ended(self, spread: Spread, name: str, now: float, *, has_failed: bool) -> None:
         receiver = spread.receivers.get(name)
         if receiver is None:
             return
         if receiver.lease is not None:
-            self._grants.lose(spread, receiver, "lost_ended", now)
+            self._grants.lose(spread, receiver, "lost_ended", now, has_failed=has_failed)
         spread.drop(name)
 
     # -- time ---------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ class Leases:
         """Take in that a member is dead or left."""
         self._uplinks.pop(name, None)
         for spread in list(self._spreads.values()):
-            self._ended(spread, name, now)
+            self._ended(spread, name, now, has_failed=False)
             self._answer_waiting(spread, now)
 
     def next_timer_at(self) -> float | None:
@@ -345,13 +345,13 @@ class Leases:
 
     def _take_turn(self, spread: Spread, now: float) -> None:
         """See to it that those who wait for others to come first are answered when that time is over."""
-        waits_until = [at for at in (spread.gather_until, spread.share_at) if at > now]
+        waits_until = [at for at in (spread.gather_until, spread.share_at, spread.paused_until) if at > now]
         if waits_until:
             self._turns[spread.key] = min(waits_until)
 
     def _answer_waiting(self, spread: Spread, now: float) -> None:
         answered = 0
-        # By burden and rank, and not as they came: who comes first to one layer comes first to all.
+        # By what they have, burden and rank, and not as they came: who is first with one layer is with all.
         for name in sorted(spread.waiting, key=lambda name: spread.receivers[name].order):
             receiver, id_ = spread.receivers[name], spread.waiting[name]
             if receiver.heard_at + WAIT_TIMEOUT <= now:

@@ -117,9 +117,9 @@ class Receiver:
     spare_since: float | None = None
 
     @property
-    def order(self) -> tuple[bool, int, int]:
-        """Its place in the line of those who wait."""
-        return self.is_blind, self.burden, self.rank
+    def order(self) -> tuple[bool, int, int, int]:
+        """Its place in the line of those who wait: who is furthest can go on for all others."""
+        return self.is_blind, -self.offset, self.burden, self.rank
 
     def asked(self, ask: FetchAsk, size: int, now: float) -> None:
         """Take in what it says of itself as it asks."""
@@ -155,6 +155,11 @@ class Spread:
     waiting: dict[str, int] = field(default_factory=dict)
     """The ids of questions that are not answered, by asker."""
     losses: int = 0
+    """Leases in a row that were lost because no byte came."""
+    failures: int = 0
+    """Leases in a row whose holder's pull ended before a byte came."""
+    paused_until: float = 0.0
+    """Until when no lease is given, because the last ones failed at once."""
     refused_until: float = 0.0
     byteless_until: dict[str, float] = field(default_factory=dict)
     """Nodes whose lease was lost without a byte, and until when they get none."""
@@ -179,6 +184,11 @@ class Spread:
         """Return whether a node waits for its place; one that had a source, or a byte, does not."""
         is_new = not (receiver.offset or receiver.failed or receiver.is_urgent)
         return is_new and now < self.gather_until
+
+    def serves(self) -> None:
+        """Take in that bytes come from upstream: what failed before says nothing any more."""
+        self.losses = self.failures = 0
+        self.paused_until = 0.0
 
     def leases(self) -> list[Receiver]:
         """Return who has a lease."""

@@ -37,6 +37,18 @@ STEP_PATIENCE: Final = 2.5
 DEPTH_PATIENCE: Final = 0.25
 """Seconds more for each node in between, so that the one nearest to a fault acts first."""
 
+DRIP_FRACTION: Final = 0.125
+"""Of the best that one request saw of growing sources: below it they may be at fault, whatever drips in."""
+
+DRIP_RATE: Final = 500_000.0
+"""Bytes a second that are no drip, however fast it was before: a line that many share gives each a part.
+
+At less, a lease holder makes no step of 1 MiB in the 2 s that its lease bears.
+"""
+
+RATE_SAMPLE: Final = 1.0
+"""Seconds of waiting over which a rate is taken: a step that was there already comes at any rate."""
+
 
 def stall_patience(depth: int) -> float:
     """Return the seconds without a byte after which a growing source at this depth is left."""
@@ -69,3 +81,47 @@ class Yields:
     def began(self, digest: Digest) -> None:
         """Forget a blob's: a byte came."""
         self._yielded.pop(digest, None)
+
+
+class Drip:
+    """How far growing sources of one request fall behind the rate at which its bytes came before.
+
+    Bytes that drip in keep a request from ever being silent, and whoever reads would crawl with a lease
+    holder whose line is bad. The owner knows better: it has seen whether the holder still grows. It may
+    well name the same source again, so each time the patience is twice as long.
+    """
+
+    def __init__(self) -> None:
+        """Know no rate, by which nothing is a drip."""
+        self._best = 0.0
+        self._waited = 0.0
+        self._moved = 0
+        self._behind = 0.0
+        self._factor = 1
+
+    def begin(self) -> None:
+        """Begin with a source, which is not judged by the one before it."""
+        self._behind = self._waited = 0.0
+        self._moved = 0
+
+    def came(self, moved: int, *, waited: float, patience: float) -> bool:
+        """Count what came; return whether the owner should be asked again.
+
+        Args:
+            moved: bytes since the last time
+            waited: seconds for which the source was waited for since then
+            patience: seconds of silence that the source may have
+        """
+        self._waited += waited
+        self._moved += moved
+        if self._waited >= RATE_SAMPLE:
+            self._best = max(self._best, self._moved / self._waited)
+            self._waited, self._moved = 0.0, 0
+        enough = min(self._best * DRIP_FRACTION, DRIP_RATE)
+        if not enough:
+            return False
+        self._behind = max(0.0, self._behind + waited - moved / enough)
+        if self._behind < patience * self._factor:
+            return False
+        self._factor *= 2
+        return True

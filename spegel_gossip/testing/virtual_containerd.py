@@ -6,13 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from spegel_gossip.swarm.patience import HOLD_TIMEOUT
+from spegel_gossip.swarm.patience import HOLD_TIMEOUT, Drip
 from spegel_gossip.testing.virtual_node import REGISTRY, Fetch, VirtualNode
 
 if TYPE_CHECKING:
     from spegel_gossip.testing.virtual_swarm import VirtualSwarm
 
 REGISTRY_LATENCY: Final = 0.02
+PULL_AGAIN_AFTER: Final = 10.0
+"""Seconds until a pull that failed begins again: a kubelet's first back-off."""
+
 COMMIT_DELAY: Final = 0.02
 LOOK_INTERVAL: Final = 0.1
 """Seconds between two looks at what is held, by the mirror."""
@@ -63,12 +66,42 @@ class VirtualContainerd:
                 self._free_slot(node, fetch)
                 self._with_slot(node, fetch, self.request)
 
+    def upstream_broke(self, node: VirtualNode, fetch: Fetch) -> None:
+        """Begin at the top of the hosts again, where the blob stands; if no byte came, give the pull up.
+
+        Of what is there, containerd 1.6 keeps all and 2.2 nothing. A kubelet pulls again later.
+        """
+        if fetch.has_upstream_given:
+            fetch.has_upstream_given = False
+            self.request(node, fetch)
+            return
+        swarm = self._swarm
+        for one in node.fetches.values():
+            if not one.is_done:
+                one.turn += 1
+                one.requests += 1
+                swarm.mirror.leave(node, one)
+                one.is_open = False
+                if not swarm.keeps_ingests:
+                    one.offset = 0
+                    node.receptions.ended(swarm.digests[one.blob], is_done=False)
+                    swarm.report(node)
+                    swarm.mirror.copy_ended(node, one)
+        node.queue.clear()
+        swarm.failed_pulls += 1
+        swarm.after(PULL_AGAIN_AFTER, partial(self._begin_again, node))
+
+    def _begin_again(self, node: VirtualNode) -> None:
+        if node.is_alive:
+            self.restart(node)
+
     def request(self, node: VirtualNode, fetch: Fetch) -> None:
         """Ask the mirror."""
         swarm = self._swarm
         fetch.asked_at, fetch.requests, fetch.is_open = swarm.now, fetch.requests + 1, True
         fetch.failed.clear()
         fetch.stalled.clear()
+        fetch.drip = Drip()
         if not swarm.has_swarm:
             self.go_upstream(node, fetch)
             return
@@ -118,6 +151,7 @@ class VirtualContainerd:
     def _fetch_upstream(self, node: VirtualNode, fetch: Fetch) -> None:
         swarm = self._swarm
         fetch.source, fetch.turn = REGISTRY, fetch.turn + 1
+        fetch.has_upstream_given = False
         swarm.upstream_began(fetch.blob)
         swarm.after(REGISTRY_LATENCY, partial(swarm.step, node, fetch, fetch.turn, None))
 

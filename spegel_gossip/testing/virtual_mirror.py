@@ -122,6 +122,8 @@ class VirtualMirror:
     def _read_from(self, node: VirtualNode, fetch: Fetch, source: str) -> None:
         swarm = self._swarm
         fetch.source, fetch.grown_at, fetch.turn = source, swarm.now, fetch.turn + 1
+        fetch.drip.begin()
+        fetch.looked_at, fetch.had = swarm.now, fetch.offset
         swarm.after(LATENCY, partial(self._open, node, fetch, fetch.turn))
 
     def _open(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
@@ -182,14 +184,28 @@ class VirtualMirror:
         else:
             parent.tails.setdefault(fetch.blob, []).append(partial(self.tail, node, fetch, turn))
 
+    def copy_ended(self, parent: VirtualNode, gone: Fetch) -> None:
+        """End the connections of those who read a growing copy that is there no more."""
+        for node in self._swarm.nodes.values():
+            fetch = node.fetches.get(gone.blob)
+            if fetch is not None and fetch.source == parent.name and fetch.is_open:
+                fetch.failed.append(parent.name)
+                self.ask(node, fetch)
+
     def leave_stalled(self, node: VirtualNode) -> None:
-        """Leave sources that sent nothing for too long."""
+        """Leave sources that sent nothing for too long, or far less than came before."""
         swarm = self._swarm
         for fetch in node.fetches.values():
+            waited, moved = swarm.now - fetch.looked_at, fetch.offset - fetch.had
+            fetch.looked_at, fetch.had = swarm.now, fetch.offset
             if fetch.is_done or not fetch.is_open or fetch.source in {"", REGISTRY} or not node.is_alive:
                 continue
-            if fetch.grown_at + fetch.patience <= swarm.now:
-                is_gone = swarm.is_cut(node.name, fetch.source)
+            is_gone = swarm.is_cut(node.name, fetch.source)
+            is_silent = (is_gone or fetch.drips_until <= swarm.now) and (
+                max(fetch.grown_at, fetch.drips_until) + fetch.patience <= swarm.now
+            )
+            is_drip = fetch.drip.came(moved, waited=waited, patience=fetch.patience)
+            if is_silent or is_drip:
                 (fetch.failed if is_gone else fetch.stalled).append(fetch.source)
                 fetch.grown_at = swarm.now
                 self.ask(node, fetch)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from spegel_gossip.swarm.patience import Yields
+from spegel_gossip.swarm.patience import Drip, Yields
 from spegel_gossip.swarm.receptions import Receptions
 from spegel_gossip.swarm.uplink import Uplink
 
@@ -47,6 +47,12 @@ class Fetch:
     """When the last step came."""
     grown_at: float = 0.0
     """From when the patience with the source counts."""
+    drips_until: float = 0.0
+    """Until when bytes of a step come from a node: to whoever waits for a byte it is not silent."""
+    drip: Drip = field(default_factory=Drip)
+    looked_at: float = 0.0
+    had: int = 0
+    """What it had then."""
     patience: float = 0.0
     stamp: int = 0
     turn: int = 0
@@ -58,6 +64,8 @@ class Fetch:
     is_done: bool = False
     is_leased: bool = False
     """Its fetch from upstream was counted by an owner."""
+    has_upstream_given: bool = False
+    """Its present request to the registry brought bytes."""
     is_open: bool = False
     """A request to the mirror is open."""
     failed: list[str] = field(default_factory=list)

@@ -88,11 +88,15 @@ class VirtualSwarm:
         self.most_upstream: Counter[int] = Counter()
         """The most fetches of each blob from upstream at the same time, of those under a lease."""
         self.lease_holders: dict[int, dict[str, None]] = {number: {} for number in self.blobs()}
-        self.yields = self.busy = self.uncounted_404s = 0
+        self.yields = self.busy = self.uncounted_404s = self.failed_pulls = 0
         self.needless_404s: list[tuple[float, str, int]] = []
         """Of them and of the leases: those given while another node had it all, or more of it and growing."""
         self.is_split_known = False
         """Whether each side has declared the nodes of the others dead."""
+        self.is_registry_away = False
+        """Whether connections to it are refused, and those that were open have broken."""
+        self.keeps_ingests = True
+        """Whether the ingests of a pull that failed stay, as in containerd 1.6; 2.2 removes them."""
         self.longest_wait, self.most_partial_uploads = 0.0, 0
         self.answered_at: list[float] = []
         self._step = step
@@ -234,7 +238,7 @@ class VirtualSwarm:
                 self.drain(name)
         if int(self.now / 0.05) % 5 == 0:
             for node in self.nodes.values():
-                self._report(node)
+                self.report(node)
                 self.mirror.leave_stalled(node)
         self.after(0.05, self._tick)
 
@@ -250,7 +254,8 @@ class VirtualSwarm:
             fetch = node.fetches[told.id - 1]
             self.after(LATENCY, partial(self.mirror.told, node, fetch, told, fetch.turn))
 
-    def _report(self, node: VirtualNode) -> None:
+    def report(self, node: VirtualNode) -> None:
+        """Tell the owners how far a node is, where it is time to."""
         if not node.is_alive or not self.has_swarm:
             return
         report = node.receptions.report(self.now)
@@ -284,6 +289,9 @@ class VirtualSwarm:
         """Send a node the next step of a blob, from the registry or from another node."""
         if fetch.turn != turn or not node.is_alive:
             return
+        if parent is None and self.is_registry_away:
+            self.containerd.upstream_broke(node, fetch)
+            return
         if parent is None and (not node.upstream_rate or not self.registry.rate):
             # A registry that says nothing is looked at again: it may come back.
             self.after(1.0, partial(self.step, node, fetch, turn, None))
@@ -295,6 +303,7 @@ class VirtualSwarm:
         if parent is None:
             done_at = max(done_at, self.now + count / node.upstream_rate)
         else:
+            fetch.drips_until = done_at
             parent.meter.upload_began()
             parent.meter.wait_began(self.now)
         self.after(done_at - self.now, partial(self._arrived, node, fetch, turn, parent, count))
@@ -318,6 +327,7 @@ class VirtualSwarm:
             self.mirror.leave(node, fetch)
             self.containerd.complete(node, fetch)
         elif parent is None:
+            fetch.has_upstream_given = True
             self.step(node, fetch, turn, None)
         else:
             self.mirror.tail(node, fetch, turn)
@@ -328,13 +338,13 @@ class VirtualSwarm:
         node.yields.began(digest)
         self.most_partial_uploads = max(self.most_partial_uploads, node.partial_uploads)
         if is_first or fetch.offset == size:
-            self._report(node)
+            self.report(node)
         for wake in node.tails.pop(fetch.blob, []):
             self.after(POLL_DELAY, wake)
 
     def committed(self, node: VirtualNode, blob: int) -> None:
         """Tell of a blob that a node has from now on."""
-        self._report(node)
+        self.report(node)
         self.after(RECORD_DELAY, partial(self._recorded, node, blob))
 
     def _recorded(self, node: VirtualNode, number: int) -> None:

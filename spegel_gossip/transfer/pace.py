@@ -12,6 +12,7 @@ from enum import Enum
 from statistics import median
 from typing import Final
 
+from spegel_gossip.swarm.patience import Drip
 from spegel_gossip.transfer.config import TransferConfig
 
 REMEMBERED_RATES: Final = 64
@@ -51,6 +52,9 @@ class Verdict(Enum):
     DRIPPING = "dripping"
     """Hardly anything comes: as good as silent."""
 
+    FALLEN_BEHIND = "fallen behind"
+    """Of a growing source: far less comes than came before. Its owner knows whether another is better."""
+
 
 class Pace:
     """One source's pace, judged each time it has kept us waiting for a while.
@@ -60,15 +64,27 @@ class Pace:
     drips is left for nothing only after the long time.
     """
 
-    def __init__(self, config: TransferConfig, *, usual: float, is_replaceable: bool = True) -> None:
+    def __init__(
+        self,
+        config: TransferConfig,
+        *,
+        usual: float,
+        is_replaceable: bool = True,
+        drip: Drip | None = None,
+        patience: float = 0.0,
+    ) -> None:
         """Begin.
 
         Args:
             config: says how long and how slow
             usual: bytes a second, 0 if not known
             is_replaceable: whether another source may be any better
+            drip: of a growing source: what its request saw of such
+            patience: with it, the seconds of silence that the source may have
         """
         self._config = config
+        self._drip = drip
+        self._patience = patience
         self._slow_rate = usual * config.slow_fraction
         self._is_replaceable = is_replaceable
         self._dripped = 0.0
@@ -87,6 +103,8 @@ class Pace:
             waited: seconds for which the source was waited for since the last time
             moved: bytes that came since the last time
         """
+        if self._drip is not None and self._drip.came(moved, waited=waited, patience=self._patience):
+            return Verdict.FALLEN_BEHIND
         self._waited += waited
         self._moved += moved
         worth = moved / self._config.min_rate if self._config.min_rate else math.inf

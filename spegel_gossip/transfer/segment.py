@@ -51,6 +51,9 @@ class PeerSegment:
 
     def failure(self) -> HolderFailedError:
         """Say why it is left: its pace, or else whether its socket is silent or has ended."""
+        if self.verdict is Verdict.FALLEN_BEHIND:
+            # Need not be its own fault: it may have no more to send.
+            return HolderFailedError(Reason.STALLED, "its bytes come far more slowly than before")
         if self.verdict is not Verdict.FINE:
             return HolderFailedError(Reason.SLOW, "its bytes come too slowly")
         poll = select.poll()

@@ -10,6 +10,7 @@ import trio
 
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import AllHoldersFailedError, Router
+from spegel_gossip.swarm.patience import Drip
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.blame import Blame
 from spegel_gossip.transfer.config import TransferConfig
@@ -66,6 +67,7 @@ class PeerBlobStream:
         self._experience = experience
         self._config = config
         self._segment: PeerSegment | None = None
+        self._drip = Drip()
         self._source = ""
         self._is_handed_out = False
         self._border: int | None = None
@@ -177,7 +179,11 @@ class PeerBlobStream:
         patience = self._opener.sources.stall_patience(peer)
         # One that is still receiving is as fast as what it receives from.
         usual = self._experience.rates.usual if patience is None else 0.0
-        pace = Pace(self._config, usual=usual, is_replaceable=patience is None)
+        drip = None if patience is None else self._drip
+        self._drip.begin()
+        pace = Pace(
+            self._config, usual=usual, is_replaceable=patience is None, drip=drip, patience=patience or 0.0
+        )
         return PeerSegment(
             peer,
             opened,

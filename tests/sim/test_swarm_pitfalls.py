@@ -8,7 +8,7 @@ stores' conformance tests, endings by FIN in `shell/transfer`, several ranges in
 
 import pytest
 
-from sim.herds import MIB, assert_all_done, assert_sound, fetching, herd, run_watched
+from sim.herds import GBIT, MIB, assert_all_done, assert_sound, fetching, herd, run_watched
 from spegel_gossip.testing.virtual_mirror import MAX_PARTIAL_UPLOADS
 
 ALL = [f"n{number}" for number in range(8)]
@@ -105,6 +105,22 @@ def test_a_lease_holder_with_a_slow_line_slows_the_others_and_stops_nobody() -> 
     assert swarm.egress <= 1.1
 
 
+def test_a_lease_holder_whose_link_is_throttled_is_left_by_the_others() -> None:
+    swarm = herd()
+    swarm.pull()
+    run_watched(swarm, 2.0)
+    [slow] = fetching(swarm)
+    node = swarm.nodes[slow]
+    node.uplink.rate = node.downlink.rate = 0.001 * GBIT
+    others = [other for name, other in swarm.nodes.items() if name != slow]
+    while not all(other.finished_at for other in others) and swarm.now < 100.0:
+        run_watched(swarm, swarm.now + 0.5)
+    assert all(other.finished_at is not None for other in others)
+    # Alone, the slow one would take ten minutes.
+    assert swarm.now < 20.0
+    assert swarm.egress <= 1.7
+
+
 def test_each_side_of_a_split_cluster_fetches_once() -> None:
     swarm = herd(8, sizes=[10 * MIB] * 3)
     swarm.is_split_known = True
@@ -155,6 +171,24 @@ def test_a_registry_that_goes_down_half_way_is_waited_for() -> None:
     rate, swarm.registry.rate = swarm.registry.rate, 0.0
     run_watched(swarm, 8.0)
     swarm.registry.rate = rate
+    run_watched(swarm, 120.0)
+    assert_all_done(swarm)
+    assert swarm.egress <= 2.0
+
+
+@pytest.mark.parametrize("keeps_ingests", [True, False])
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 8.0])
+@pytest.mark.parametrize("at", [0.5, 2.0])
+def test_a_registry_that_was_away_for_a_moment_is_not_asked_by_everybody(
+    at: float, seconds: float, keeps_ingests: bool
+) -> None:
+    swarm = herd()
+    swarm.keeps_ingests = keeps_ingests
+    swarm.pull()
+    run_watched(swarm, at)
+    swarm.is_registry_away = True
+    run_watched(swarm, at + seconds)
+    swarm.is_registry_away = False
     run_watched(swarm, 120.0)
     assert_all_done(swarm)
     assert swarm.egress <= 2.0

@@ -27,7 +27,8 @@ LIMIT = 30.0
 class Owner:
     """Names the same growing source until that failed (`routing.FetchRouter`)."""
 
-    def __init__(self, *peers: Peer) -> None:
+    def __init__(self, *peers: Peer, patience: float = PATIENCE) -> None:
+        self.patience = patience
         self.members = {peer.name: peer for peer in peers}
         self.named = list(peers[:1])
         self.needs: list[FetchNeed] = []
@@ -38,7 +39,7 @@ class Owner:
         peers = tuple(peer for peer in self.named if peer.name not in need.failed)
         if not peers:
             raise NoHolderError(digest)
-        return Holders(digest, peers, SIZE, patience=PATIENCE, stamp=9)
+        return Holders(digest, peers, SIZE, patience=self.patience, stamp=9)
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         return 0, 9
@@ -169,3 +170,40 @@ async def test_a_busy_parent_names_those_who_read_from_it_and_they_are_tried(
             stream_opened.set()
             _, received = await consume(stream)
     assert received == data
+
+
+async def test_a_growing_source_from_which_bytes_only_drip_is_left_at_the_byte_where_it_stood(
+    client: PeerClient,
+    serve_store: Callable[..., Awaitable[Peer]],
+    consume: Consume,
+    blob: Callable[[int], bytes],
+) -> None:
+    data = blob(SIZE)
+    digest = Digest.of(data)
+    fast, other = MemoryStore(), MemoryStore()
+    growing = fast.begin_ingest(digest, total=SIZE)
+    other.begin_ingest(digest, total=SIZE).write(data)
+    peers = [await serve_store("fast", fast, lambda _digest: (0, 1))]
+    peers.append(await serve_store("other", other, lambda _digest: (0, 1)))
+    owner = Owner(*peers, patience=0.2)
+
+    async def write() -> None:
+        for offset in range(0, 2 * PART, PART // 10):
+            await trio.sleep(0.06)
+            growing.write(data[offset : offset + PART // 10])
+        owner.named = peers[1:]
+        for offset in range(2 * PART, SIZE):
+            await trio.sleep(0.05)
+            growing.write(data[offset : offset + 1])
+
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            _, received = await consume(await fetcher_of(owner, client, digest).open(digest))
+            nursery.cancel_scope.cancel()
+
+    assert received == data
+    # The owner is to weigh it: a source that has nothing more to send is not at fault.
+    assert owner.needs[-1].stalled == ("fast",)
+    assert not owner.needs[-1].failed
+    assert owner.needs[-1].offset >= 2 * PART

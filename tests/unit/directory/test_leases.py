@@ -1,5 +1,5 @@
-from spegel_gossip.directory.fetch_messages import ProgressState, Verdict
-from spegel_gossip.directory.granting import BYTELESS_PAUSE, REFUSAL_INTERVAL
+from spegel_gossip.directory.fetch_messages import FetchTold, ProgressState, Verdict
+from spegel_gossip.directory.granting import FAILED_PAUSE, REFUSAL_INTERVAL
 from spegel_gossip.directory.parents import Known
 from unit.directory.owners import MIB, NAMES, NODES, TOTAL, Owner, source
 
@@ -123,9 +123,66 @@ def test_a_node_that_lost_a_lease_without_a_byte_is_not_the_next_to_get_it() -> 
     owner = Owner()
     token = owner.ask("n0").token
     owner.pass_time(10.5, ("n0", 0, token))
-    assert owner.ask("n0").verdict == Verdict.REFUSED
-    owner.now += BYTELESS_PAUSE
-    assert owner.ask("n0").verdict == Verdict.LEASE
+    told = [owner.ask(name).verdict for name in ("n1", "n0")]
+    assert told == [Verdict.LEASE, Verdict.ATTACH]
+
+
+def test_where_all_who_wait_lost_a_lease_without_a_byte_one_of_them_gets_it_and_is_counted() -> None:
+    owner = Owner()
+    for name in ("n0", "n1"):
+        token = owner.ask(name).token
+        owner.pass_time(10.5, (name, 0, token))
+    told = [owner.ask(name).verdict for name in ("n0", "n1")]
+    assert told == [Verdict.LEASE, Verdict.ATTACH]
+    assert owner.leases.counts["refused"] == 0
+
+
+def test_pulls_that_fail_before_a_byte_hold_the_next_lease_back_for_longer_and_longer() -> None:
+    owner = Owner()
+    owner.report("n0", MIB, token=owner.ask("n0").token)
+    owner.report("n0", MIB, state=ProgressState.ENDED)
+    assert owner.ask("n1", offset=MIB, failed=("n0",)).verdict == Verdict.LEASE
+    began_at = owner.now
+    for pause, name, after in ((1.0, "n1", "n2"), (2.0, "n2", "n3"), (4.0, "n3", "n4")):
+        owner.report(name, MIB, state=ProgressState.ENDED)
+        ended_at = owner.now
+        answers: list[tuple[str, FetchTold]] = []
+        while not answers:
+            assert owner.ask(after, offset=MIB, patiently=False).verdict == Verdict.WAIT
+            owner.now += 0.25
+            owner.leases.handle_timer(owner.now)
+            answers = owner.answers()
+        assert [(one, told.verdict) for one, told in answers] == [(after, Verdict.LEASE)]
+        assert pause <= owner.now - ended_at <= pause + 0.25
+    assert owner.now - began_at < 8.0
+
+
+def test_a_byte_ends_the_pauses_and_who_cannot_wait_heeds_none() -> None:
+    owner = Owner()
+    for name in ("n0", "n1", "n2"):
+        assert owner.ask(name, offset=MIB, is_urgent=True).verdict == Verdict.LEASE
+        owner.report(name, MIB, state=ProgressState.ENDED)
+    told = owner.ask("n3", offset=MIB, is_urgent=True)
+    assert told.verdict == Verdict.LEASE
+    owner.report("n3", 2 * MIB, token=told.token)
+    owner.report("n3", 2 * MIB, state=ProgressState.ENDED)
+    owner.ask("n4")
+    owner.report("n4", 0, state=ProgressState.ENDED)
+    owner.now += FAILED_PAUSE
+    assert owner.ask("n5", patiently=False).verdict == Verdict.LEASE
+
+
+def test_who_is_furthest_goes_on_for_those_who_wait() -> None:
+    owner = Owner()
+    owner.ask("n0")
+    owner.report("n0", 0, state=ProgressState.ENDED)
+    for name, offset in (("n2", 3 * MIB), ("n3", 5 * MIB), ("n4", 4 * MIB)):
+        assert owner.ask(name, offset=offset, patiently=False).verdict == Verdict.WAIT
+    owner.now += FAILED_PAUSE
+    owner.leases.handle_timer(owner.now)
+    told = {name: (one.verdict, [NAMES[by] for by in one.sources]) for name, one in owner.answers()}
+    assert told["n3"] == (Verdict.LEASE, [])
+    assert {verdict for name, (verdict, _) in told.items() if name != "n3"} == {Verdict.ATTACH}
 
 
 def test_after_three_losses_everybody_is_refused_for_a_while() -> None:

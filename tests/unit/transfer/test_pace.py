@@ -1,5 +1,6 @@
 import pytest
 
+from spegel_gossip.swarm.patience import Drip
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.pace import MIN_SAMPLE_BYTES, MIN_SAMPLES, Pace, Rates, Verdict
 
@@ -90,3 +91,19 @@ def test_without_a_lowest_rate_nothing_drips() -> None:
     pace = Pace(TransferConfig(min_rate=0, slow_timeout=10, stall_timeout=2), usual=0.0)
 
     assert [pace.judge(waited=3, moved=0) for _ in range(4)] == [Verdict.FINE] * 4
+
+
+def test_a_growing_source_that_drips_where_bytes_came_before_is_asked_about_again() -> None:
+    pace = Pace(CONFIG, usual=0.0, is_replaceable=False, drip=Drip(), patience=2.75)
+
+    assert [pace.judge(waited=1, moved=25_000_000) for _ in range(2)] == [Verdict.FINE] * 2
+    verdicts = [pace.judge(waited=1, moved=50_000) for _ in range(4)]
+
+    assert verdicts == [Verdict.FINE] * 3 + [Verdict.FALLEN_BEHIND]
+
+
+def test_a_source_that_has_it_all_is_not_judged_by_what_growing_ones_did() -> None:
+    pace = Pace(CONFIG, usual=0.0)
+
+    assert pace.judge(waited=1, moved=25_000_000) is Verdict.FINE
+    assert [pace.judge(waited=1, moved=50_000) for _ in range(5)] == [Verdict.FINE] * 5
