@@ -16,7 +16,6 @@ REGISTRY_LATENCY: Final = 0.02
 PULL_AGAIN_AFTER: Final = 10.0
 """Seconds until a pull that failed begins again: a kubelet's first back-off."""
 
-COMMIT_DELAY: Final = 0.02
 LOOK_INTERVAL: Final = 0.1
 """Seconds between two looks at what is held, by the mirror."""
 
@@ -160,7 +159,7 @@ class VirtualContainerd:
         self._free_slot(node, fetch)
         fetch.turn += 1
         fetch.is_open = False
-        self._swarm.after(COMMIT_DELAY, partial(self._committed, node, fetch))
+        self._swarm.after(node.commit_delay, partial(self._committed, node, fetch))
 
     def _committed(self, node: VirtualNode, fetch: Fetch) -> None:
         if not node.is_alive:

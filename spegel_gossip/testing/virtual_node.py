@@ -14,6 +14,9 @@ from spegel_gossip.swarm.uplink import Uplink
 SLOTS: Final = 3
 """Requests at once, as containerd has it."""
 
+COMMIT_DELAY: Final = 0.02
+"""Seconds that a commit takes."""
+
 REGISTRY: Final = "registry"
 """What a fetch from upstream has for a source."""
 
@@ -92,6 +95,7 @@ class VirtualNode:
         """Its content root cannot be read, so nobody can read its growing copies."""
         self.upstream_rate = float("inf")
         """What it gets from the registry at most; 0: nothing, and no error either."""
+        self.commit_delay = COMMIT_DELAY
         self.fetches: dict[int, Fetch] = {}
         self.readers: dict[int, dict[str, None]] = {}
         """Who reads a growing copy of which blob here."""

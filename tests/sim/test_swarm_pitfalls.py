@@ -9,6 +9,7 @@ stores' conformance tests, endings by FIN in `shell/transfer`, several ranges in
 import pytest
 
 from sim.herds import GBIT, MIB, assert_all_done, assert_sound, fetching, herd, run_watched
+from spegel_gossip.directory.spread import COMMIT_TIMEOUT
 from spegel_gossip.testing.virtual_mirror import MAX_PARTIAL_UPLOADS
 
 ALL = [f"n{number}" for number in range(8)]
@@ -162,6 +163,29 @@ def test_a_pull_that_is_cancelled_hands_its_lease_on_at_once() -> None:
     run_watched(swarm, 15.0)
     assert_all_done(swarm)
     assert swarm.egress < 1.1
+
+
+def test_a_lease_holder_that_never_commits_is_read_from_and_holds_nobody_up() -> None:
+    swarm = herd(sizes=[20 * MIB])
+    swarm.nodes["n0"].commit_delay = 1_000.0
+    swarm.pull(ALL[:1])
+    run_watched(swarm, 5.0)
+    assert swarm.nodes["n0"].fetches[0].offset == 20 * MIB
+    swarm.pull(ALL[1:])
+    run_watched(swarm, 25.0)
+    assert all(swarm.nodes[name].finished_at is not None for name in ALL[1:])
+    assert swarm.egress == 1.0
+
+
+def test_a_copy_that_nobody_commits_for_a_minute_is_fetched_again() -> None:
+    swarm = herd(sizes=[20 * MIB])
+    swarm.nodes["n0"].commit_delay = 1_000.0
+    swarm.pull(ALL[:1])
+    run_watched(swarm, COMMIT_TIMEOUT + 5.0)
+    swarm.pull(ALL[1:])
+    run_watched(swarm, COMMIT_TIMEOUT + 25.0)
+    assert all(swarm.nodes[name].finished_at is not None for name in ALL[1:])
+    assert swarm.egress == 2.0
 
 
 def test_a_registry_that_goes_down_half_way_is_waited_for() -> None:

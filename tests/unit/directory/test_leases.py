@@ -1,6 +1,7 @@
 from spegel_gossip.directory.fetch_messages import FetchTold, ProgressState, Verdict
 from spegel_gossip.directory.granting import FAILED_PAUSE, REFUSAL_INTERVAL
 from spegel_gossip.directory.parents import Known
+from spegel_gossip.directory.spread import COMMIT_TIMEOUT
 from unit.directory.owners import MIB, NAMES, NODES, TOTAL, Owner, source
 
 
@@ -107,6 +108,29 @@ def test_a_lease_that_has_all_its_bytes_is_committing_and_not_stalled() -> None:
     owner.report("n0", TOTAL, token=token)
     owner.pass_time(20.0, ("n0", TOTAL, token))
     assert not owner.leases.counts["lost_stalled"]
+
+
+def test_what_has_all_its_bytes_is_read_until_it_was_not_committed_for_a_minute() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", TOTAL, token=token)
+    owner.pass_time(COMMIT_TIMEOUT - 0.5, ("n0", TOTAL, token))
+    assert source(owner.ask("n1")) == "n0"
+    owner.pass_time(1.0, ("n0", TOTAL, token))
+    assert owner.leases.counts["lost_stalled"] == 1
+    # Its bytes may be wrong: what nobody commits is read by nobody new, and somebody else fetches.
+    assert owner.ask("n2").verdict == Verdict.LEASE
+    owner.pass_time(1.0, ("n0", TOTAL, token), ("n2", MIB, owner.ask("n2").token))
+    assert source(owner.ask("n3")) == "n2"
+
+
+def test_what_is_committed_after_more_than_a_minute_is_read_again() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", TOTAL, token=token)
+    owner.pass_time(COMMIT_TIMEOUT + 1.0, ("n0", TOTAL, token))
+    owner.report("n0", TOTAL, token=token, state=ProgressState.DONE)
+    assert source(owner.ask("n1")) == "n0"
 
 
 def test_reports_under_a_lost_lease_do_not_bring_it_back() -> None:
