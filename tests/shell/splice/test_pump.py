@@ -289,7 +289,8 @@ async def test_a_hundred_transfers_at_once_all_arrive(
     tcp_pair: Connect, blob: Blob, tmp_path: Path, nursery: trio.Nursery
 ) -> None:
     size = MIB + 77
-    (tmp_path / "blob").write_bytes(blob(size))
+    expected = blob(size)
+    (tmp_path / "blob").write_bytes(expected)
     pump = Pump()
     arrived = []
 
@@ -297,10 +298,10 @@ async def test_a_hundred_transfers_at_once_all_arrive(
         source = (
             FileReader(tmp_path / "blob")
             if number % 2
-            else ScriptedStream(blob(size), [ScriptedSource(600_000, Then.CLOSE), ScriptedSource()], nursery)
+            else ScriptedStream(expected, [ScriptedSource(600_000, Then.CLOSE), ScriptedSource()], nursery)
         )
         _, received = await deliver(lambda sock: pump.send(sock, source, 0, size), tcp_pair)
-        arrived.append(received == blob(size))
+        arrived.append(received == expected)
 
     async with trio.open_nursery() as transfers:
         for number in range(100):
