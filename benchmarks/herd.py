@@ -173,10 +173,11 @@ def measure_without_mirror(bench: Bench, version: str) -> None:
         return
     with Lab(nodes=NODES, containerd=version) as lab:
         what = next(iter(IMAGES))
-        result = Round(bench, lab).pull(IMAGES[what])
+        round_ = Round(bench, lab)
+        result = round_.pull(IMAGES[what])
         bench.figure(
             f"{version}, {what}, all at once, no mirror",
-            f"last node after {result.seconds:.2f} s, registry sent {result.egress:.3f} x",
+            f"last node after {result.seconds:.2f} s, registry sent {result.egress:.3f} x; {round_.spent}",
         )
 
 

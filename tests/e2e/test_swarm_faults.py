@@ -13,6 +13,7 @@ from lab.node import STATUS_PORT, Node
 from lab.process import Process, wait_until
 
 NODES = 4
+CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 REGISTRY_MEGABITS = 100.0
 LAYER = 48 * images.MIB
 MIDDLE = 6 * images.MIB
