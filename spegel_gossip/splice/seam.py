@@ -23,7 +23,7 @@ from spegel_gossip.splice.hypercorn import BodyLength
 
 SERVER_METHODS = ("run", "protocol_send", "_read_data", "_idle_timeout", "_initiate_server_close", "_close")
 SERVER_PARAMETERS = ["app", "config", "context", "state", "stream"]
-SERVER_ATTRIBUTES = ("app", "send_lock", "idle_task", "stream")
+SERVER_ATTRIBUTES = ("app", "context", "send_lock", "idle_task", "stream")
 
 
 def check_seam(*, server: type = TCPServer, protocol: type = H11Protocol) -> None:
