@@ -20,6 +20,7 @@ from spegel_gossip.swim.outbox import PushPull, Stream, TcpPing
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.errors import WireError
 from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
+from spegel_gossip.wire.quiet import QuietLog
 
 PUSH_PULL_PATH = "/gossip/push-pull"
 PING_PATH = "/gossip/ping"
@@ -48,6 +49,7 @@ class Streams:
         self._announcer = announcer
         self._settle = settle
         self._answering = trio.CapacityLimiter(MAX_ANSWERS)
+        self._log_failed = QuietLog("membership over a stream failed")
         self.under_way = 0
         """Streams of ours."""
 
@@ -93,6 +95,10 @@ class Streams:
             if claims is not None:
                 await self._post(peer, claims)
         except (WireError, DecodeError) as exc:
+            self._announcer.tell_failure(exchange.peer, exchange.addresses, str(exc))
+            engine.push_pull_failed(exchange, trio.current_time())
+        except Exception as exc:  # noqa: BLE001 - an answer that meets a bug must not end the node
+            self._log_failed.failed(exc, peer=exchange.peer)
             self._announcer.tell_failure(exchange.peer, exchange.addresses, str(exc))
             engine.push_pull_failed(exchange, trio.current_time())
         else:

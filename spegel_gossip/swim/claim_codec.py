@@ -153,7 +153,11 @@ def claim_of_fields_untrusted(fields: list[object]) -> Claim | None:
 
 
 def _appended(fields: list[object]) -> tuple[bytes, ...]:
-    packed = tuple(pack(one) for one in fields[:MAX_APPENDED_FIELDS])
+    try:
+        packed = tuple(pack(one) for one in fields[:MAX_APPENDED_FIELDS])
+    except (ValueError, RecursionError):
+        # Nested deeper than msgpack writes, in some of its releases: far longer than is kept.
+        return ()
     return packed if sum(map(len, packed)) <= MAX_APPENDED_BYTES else ()
 
 

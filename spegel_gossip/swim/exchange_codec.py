@@ -136,7 +136,7 @@ def read_push_pull_untrusted(body: bytes) -> BucketHashes | ClaimReader:
             return ClaimReader(body, unpacker)
     except DECODE_FAILURES as exc:
         raise DecodeError(f"not a push-pull body: {exc}") from exc
-    raise DecodeError(f"a push-pull body of the kind {kind!r:.32}")
+    raise DecodeError(f"a push-pull body of {fields} fields and of no kind that is known")
 
 
 def _bucket_hashes_untrusted(hashes: bytes) -> BucketHashes:

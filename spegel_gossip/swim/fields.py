@@ -1,4 +1,8 @@
-"""What a single field on the wire may be: each check takes what msgpack gave and returns it typed."""
+"""What a single field on the wire may be: each check takes what msgpack gave and returns it typed.
+
+A refusal names the type of what came and never shows it: msgpack takes arrays nested deeper
+than Python can print, and one such field would raise from its own refusal.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ def integer(raw: object, limit: int) -> int:
     """
     # bool is an int to Python, but not on this wire.
     if not isinstance(raw, int) or isinstance(raw, bool) or not 0 <= raw < limit:
-        raise DecodeError(f"{raw!r:.32} where an integer below {limit} belongs")
+        raise DecodeError(f"{type(raw).__name__} where an integer below {limit} belongs")
     return raw
 
 
@@ -58,5 +62,5 @@ def text(raw: object, most: int, *, least: int = 0) -> str:
     """
     if not isinstance(raw, str) or not least <= len(raw.encode()) <= most or not raw.isprintable():
         # Names go to terminals and logs: no control characters.
-        raise DecodeError(f"{raw!r:.32} where printable text of {least}-{most} bytes belongs")
+        raise DecodeError(f"{type(raw).__name__} where printable text of {least}-{most} bytes belongs")
     return raw

@@ -82,6 +82,7 @@ class Datagrams:
         self._handlers: dict[int, DatagramHandler] = {}
         self._log_dropped = QuietLog("datagram dropped")
         self._log_unsent = QuietLog("datagram not sent")
+        self._log_failed = QuietLog("datagram failed")
 
     @property
     def max_body(self) -> int:
@@ -92,7 +93,8 @@ class Datagrams:
         """Have all datagrams of one kind passed to `handler`, as they arrive.
 
         It runs on the receiving task, so it must not take long. It may raise
-        `DecodeError`: the datagram is counted and dropped.
+        `DecodeError`: the datagram is counted and dropped. Any other exception is a bug,
+        which is logged; the datagram is dropped as well.
         """
         if kind in self._handlers:
             raise RuntimeError(f"{kind.name} has a handler already")
@@ -151,6 +153,10 @@ class Datagrams:
             return
         except ConfigError as exc:  # a source port of 0, which only a forger sends
             self._drop("source", exc, host, port)
+            return
+        except Exception as exc:  # noqa: BLE001 - one datagram that meets a bug must not end the node
+            metrics.DROPPED.labels("internal").inc()
+            self._log_failed.failed(exc, sender=f"{host} port {port}")
             return
         _count(_RECEIVED[opened.kind], data)
 

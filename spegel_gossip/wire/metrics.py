@@ -16,7 +16,7 @@ DATAGRAM_BYTES = Counter(
 )
 DROPPED = Counter(
     "spegel_gossip_wire_datagrams_dropped",
-    "Datagrams that arrived and were dropped: not ours, damaged, or replayed.",
+    "Datagrams that arrived and were dropped: not ours, damaged, replayed; or, as internal, by a bug.",
     ["reason"],
 )
 UNSENT = Counter(

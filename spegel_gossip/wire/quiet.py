@@ -12,7 +12,7 @@ QUIET_INTERVAL = 60.0
 
 
 class QuietLog:
-    """Logs one event at debug, at most once a minute, with the number left out since."""
+    """Logs one event at most once a minute, with the number left out since."""
 
     def __init__(self, event: str) -> None:
         self._event = event
@@ -20,11 +20,21 @@ class QuietLog:
         self._left_out = 0
 
     def __call__(self, **facts: object) -> None:
-        """Log, or count what was not logged."""
+        """Log at debug, or count what was not logged."""
+        if self._may_speak():
+            log.debug(self._event, left_out=self._left_out, **facts)
+            self._left_out = 0
+
+    def failed(self, bug: Exception, **facts: object) -> None:
+        """Log a bug of ours at error, with its traceback, or count it."""
+        if self._may_speak():
+            log.error(self._event, left_out=self._left_out, exc_info=bug, **facts)
+            self._left_out = 0
+
+    def _may_speak(self) -> bool:
         now = trio.current_time()
         if now < self._silent_until_at:
             self._left_out += 1
-            return
-        log.debug(self._event, left_out=self._left_out, **facts)
+            return False
         self._silent_until_at = now + QUIET_INTERVAL
-        self._left_out = 0
+        return True

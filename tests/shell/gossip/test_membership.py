@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import replace
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import pytest
 import trio
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
-from shell.gossip.nodes import FAST, Node, Nodes
+from shell.gossip.nodes import FAST, KEYRING, Node, Nodes
 from spegel_gossip.gossip import driver, seeking, streams
 from spegel_gossip.gossip.streams import PING_PATH, PUSH_PULL_PATH
 from spegel_gossip.routing import Peer
 from spegel_gossip.swim import exchange_codec
 from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.engine import Swim
 from spegel_gossip.swim.events import (
     ClockDiffers,
     MemberDied,
@@ -24,7 +27,14 @@ from spegel_gossip.swim.events import (
 )
 from spegel_gossip.swim.member import MemberState
 from spegel_gossip.swim.messages import BucketHashes
+from spegel_gossip.swim.outbox import PushPull
+from spegel_gossip.wire.credentials import Credentials
+from spegel_gossip.wire.envelope import Envelope
+from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 from spegel_gossip.wire.keyring import Keyring
+from spegel_gossip.wire.kinds import DatagramKind
+from spegel_gossip.wire.server import PeerServer
+from spegel_gossip.wire.sockets import open_peer_sockets
 
 
 async def test_a_node_alone_is_a_cluster(nodes: Nodes) -> None:
@@ -206,6 +216,78 @@ async def test_a_push_pull_of_nonsense_is_refused_and_harmless(nodes: Nodes) -> 
     assert (await b.client.call(peer, "POST", PUSH_PULL_PATH, body=b"\xc1nonsense")).status == 400
     assert (await b.client.call(peer, "GET", PUSH_PULL_PATH)).status == 405
     assert (await b.client.call(peer, "GET", PING_PATH)).status == 200
+
+
+NESTED = b"\x91" * 1000 + b"\x00"
+"""What msgpack takes and Python cannot print."""
+
+
+@pytest.mark.parametrize("keyring", [None, KEYRING], ids=["plaintext", "sealed"])
+async def test_a_ping_of_nested_fields_is_dropped_and_the_node_goes_on(
+    nodes: Nodes, keyring: Keyring | None
+) -> None:
+    a = await nodes.start("a", keyring=keyring)
+    envelope = Envelope(Credentials("b", 5, "test", keyring))
+    ping = b"\x94\x01" + NESTED + b"\x01\xc4\x00"
+    before = dropped("body")
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(envelope.seal(DatagramKind.GOSSIP, ping, target="a"), (a.address.host, a.address.port))
+    with trio.fail_after(10):
+        while dropped("body") == before:
+            await trio.lowlevel.checkpoint()
+
+    b = await nodes.start("b", [a.address], keyring=keyring)
+    await a.until_live("a", "b")
+    await b.until_live("a", "b")
+
+
+def dropped(reason: str) -> float:
+    return REGISTRY.get_sample_value("spegel_gossip_wire_datagrams_dropped_total", {"reason": reason}) or 0.0
+
+
+@pytest.mark.parametrize("answer", [b"\x95" + NESTED, b"\x95\x02" + NESTED], ids=["kind", "name"])
+async def test_a_push_pull_answered_with_nested_fields_has_failed_and_the_node_goes_on(
+    nodes: Nodes, nursery: trio.Nursery, answer: bytes
+) -> None:
+    sockets = open_peer_sockets("127.0.0.1", 0)
+    hostile = PeerServer(sockets.tcp, Credentials("h", 5, "test", KEYRING), clock=time.time)
+
+    async def answer_nested(_request: PeerRequest, exchange: PeerExchange) -> None:
+        await exchange.answer(200, body=answer, sealed=True)
+
+    hostile.route(PUSH_PULL_PATH, answer_nested)
+    await nursery.start(hostile.run)
+    a = await nodes.start("a", [Address("127.0.0.1", sockets.port)])
+    await until_one_failed(a)
+
+    await nodes.start("b", [a.address])
+    await a.until_live("a", "b")
+    sockets.close()
+
+
+async def test_a_bug_met_in_a_push_pull_fails_it_and_not_the_node(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_engine: Swim, _answer: bytes, _exchange: PushPull) -> None:
+        raise RecursionError
+
+    a = await nodes.start("a")
+    with monkeypatch.context() as patched, capture_logs() as lines:
+        patched.setattr(Swim, "push_pull_claims_in_turns", fail)
+        b = await nodes.start("b", [a.address])
+        await until_one_failed(b)
+
+    await b.until_live("a", "b")
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+        "membership over a stream failed"
+    ]
+
+
+async def until_one_failed(node: Node) -> None:
+    with trio.fail_after(10):
+        while node.gossip.status().counters.push_pulls_failed == 0:
+            await trio.lowlevel.checkpoint()
 
 
 async def test_push_pulls_beyond_those_answered_at_a_time_wait_in_line(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from shell.wire.endpoints import Endpoint, Endpoints, make_keyring
 from spegel_gossip.errors import DecodeError
@@ -139,6 +140,26 @@ async def test_garbage_is_dropped_and_the_socket_goes_on(
     a.datagrams.send(DatagramKind.GOSSIP, b"still here", to=b.address, target="b")
 
     assert (await inbox.get())[0] == b"still here"
+
+
+async def test_a_bug_in_a_handler_costs_its_datagram_and_not_the_node(
+    endpoints: Endpoints, keyring: Keyring | None
+) -> None:
+    a, b = await endpoints.make("a", keyring), await endpoints.make("b", keyring)
+    inbox, before = Inbox(b), dropped("internal")
+
+    def fail(body: bytes, sender: Sender) -> None:
+        raise RecursionError(body)
+
+    b.datagrams.handle(DatagramKind.DIRECTORY, fail)
+    with capture_logs() as lines:
+        for _ in range(5):
+            a.datagrams.send(DatagramKind.DIRECTORY, b"d", to=b.address, target="b")
+        a.datagrams.send(DatagramKind.GOSSIP, b"still here", to=b.address, target="b")
+        assert (await inbox.get())[0] == b"still here"
+
+    assert dropped("internal") == before + 5
+    assert [line["log_level"] for line in lines] == ["error"]
 
 
 async def test_a_recorded_datagram_counts_once(endpoints: Endpoints) -> None:
