@@ -10,7 +10,7 @@ from typing import Final
 from spegel_gossip.oci.digest import Digest
 
 REPORT_INTERVAL: Final = 0.5
-"""Seconds between two reports of what arrives."""
+"""Seconds between two reports of all that arrives."""
 
 LAST_WORDS: Final = 2
 """Reports in which an end is told, since one may be lost."""
@@ -51,6 +51,8 @@ class Reception:
     """The owner who named it, which may be another than those whom the ring makes owners now."""
     state: ReceptionState = ReceptionState.ARRIVING
     last_words: int = LAST_WORDS
+    is_news: bool = False
+    """Whether its owners are to hear of it at once."""
 
     @property
     def is_byteless(self) -> bool:
@@ -77,7 +79,7 @@ class Receptions:
 
     def __init__(self) -> None:
         self._receptions: OrderedDict[Digest, Reception] = OrderedDict()
-        self._report_at = 0.0
+        self._round_at = 0.0
         self._has_grown = False
         self._grown_at = 0.0
         self._crowded_until = 0.0
@@ -99,7 +101,7 @@ class Receptions:
         if reception is not None:
             reception.token, reception.decider, reception.begun_at = token, decider, reception.offset
             reception.parent = ""
-            self._report_at = 0.0
+            reception.is_news = True
 
     def attached(self, digest: Digest, stamp: int, decider: str = "", parent: str = "") -> None:
         """Take in that this node reads a blob from another one, and who said so."""
@@ -123,7 +125,7 @@ class Receptions:
             return
         if offset > reception.offset:
             if reception.offset == 0 or offset >= total > 0:
-                self._report_at = 0.0
+                reception.is_news = True
             reception.touched_at = now
             self._has_grown, self._grown_at = True, now
         reception.offset, reception.total = offset, total or reception.total
@@ -136,7 +138,7 @@ class Receptions:
         reception.state = ReceptionState.DONE if is_done else ReceptionState.ENDED
         if is_done:
             reception.offset = reception.total = max(reception.offset, reception.total)
-        self._report_at = 0.0
+        reception.is_news = True
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob are here, and this node's stamp among its receivers."""
@@ -154,19 +156,25 @@ class Receptions:
         ]
 
     def next_report_at(self) -> float | None:
-        """Return when the owners are to be told; None while nothing arrives."""
-        return self._report_at if self._receptions else None
+        """Return when the owners are to be told, in the past for at once; None while nothing arrives."""
+        if not self._receptions:
+            return None
+        return 0.0 if any(one.is_news for one in self._receptions.values()) else self._round_at
 
     def report(self, now: float) -> Report | None:
-        """Return what is to be told by `now`, if anything is."""
-        if not self._receptions or now < self._report_at:
+        """Return what is to be told by `now`, if anything is: all, or between two rounds the news alone."""
+        everything = tuple(self._receptions.values())
+        is_round = now >= self._round_at
+        told = everything if is_round else tuple(one for one in everything if one.is_news)
+        if not told:
             return None
-        self._report_at = now + REPORT_INTERVAL
-        told = tuple(self._receptions.values())
         # All of them, and not only our leases: what we wait for is fetched by others over the same line.
-        report = Report(sum(one.is_byteless for one in told), self._has_grown, told)
-        self._has_grown = False
+        report = Report(sum(one.is_byteless for one in everything), self._has_grown, told)
+        if is_round:
+            self._round_at = now + REPORT_INTERVAL
+            self._has_grown = False
         for one in told:
+            one.is_news = False
             if one.state is not ReceptionState.ARRIVING:
                 one.last_words -= 1
             # A lease whose upstream request waits for a slot lives as long as what has the slots gets on.

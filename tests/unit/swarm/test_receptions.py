@@ -50,6 +50,26 @@ def test_a_lease_the_first_step_and_the_end_are_reported_at_once() -> None:
     assert report.receptions[0].state is ReceptionState.DONE
 
 
+def test_between_two_rounds_owners_hear_only_of_the_blob_that_has_news() -> None:
+    receptions = arriving(A, B)
+    receptions.report(0.0)
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
+    assert receptions.next_report_at() == 0.0
+
+    news = receptions.report(0.1)
+    assert news is not None
+    assert [one.digest for one in news.receptions] == [A]
+    assert (news.byteless, news.is_growing) == (1, True)
+    assert receptions.report(0.2) is None
+
+    # The round comes when it would have come, tells of all, and still says that something grew.
+    assert receptions.next_report_at() == REPORT_INTERVAL
+    everything = receptions.report(REPORT_INTERVAL)
+    assert everything is not None
+    assert [one.digest for one in everything.receptions] == [A, B]
+    assert everything.is_growing
+
+
 def test_an_end_is_told_twice_and_then_forgotten() -> None:
     receptions = arriving(A)
     receptions.ended(A, is_done=False)
