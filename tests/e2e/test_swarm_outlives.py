@@ -8,7 +8,7 @@ from e2e.herds import Links
 from lab import images
 from lab.cluster import Lab
 
-CONTAINERD_VERSIONS = ("debian", "2.2.6")
+CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 NODES = 4
 LINKS = Links(registry=100.0)
 LAYER = 48 * images.MIB
@@ -18,11 +18,17 @@ HEADERS = 0.05
 """What TCP/IP adds to the bytes of blobs, and repeats where a link fails; ample."""
 
 # What becomes of a herd when whoever fetches is gone is in test_swarm_faults.
-PLAYED = {"pull cancelled", "owner killed"}
+QUICK = {"pull cancelled", "owner killed"}
+SLOW = {"throttled", "containerd restarted", "registry away"}
 CASES = [
-    pytest.param(fault, 970 + number, id=fault.name.replace(" ", "-"))
+    pytest.param(
+        fault,
+        970 + number,
+        id=fault.name.replace(" ", "-"),
+        marks=pytest.mark.slow if fault.name in SLOW else (),
+    )
     for number, fault in enumerate(FAULTS)
-    if fault.name in PLAYED
+    if fault.name in QUICK | SLOW
 ]
 
 
@@ -44,7 +50,8 @@ def test_a_herd_outlives(herd_lab: Lab, fault: HerdFault, seed: int) -> None:
     result = play(herd_lab, fault, seed=seed, layer_size=LAYER, links=LINKS)
 
     assert_all_have_it(result)
-    assert result.others_failed == []
+    if not fault.hits_all:
+        assert result.others_failed == []
 
 
 @pytest.mark.timeout(240)
