@@ -38,6 +38,10 @@ CLOCKS_CORRECTED = Counter(
     "spegel_gossip_wire_clocks_corrected",
     "Times that another member's clock was found more than half a minute off ours, and allowed for.",
 )
+DISPLACED = Counter(
+    "spegel_gossip_wire_connections_displaced",
+    "Connections on which nothing was asked that were closed to make room for a new one.",
+)
 CONNECTIONS = Gauge(
     "spegel_gossip_wire_connections",
     "TCP connections from peers that are open now.",

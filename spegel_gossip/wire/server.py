@@ -23,6 +23,7 @@ from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 from spegel_gossip.wire.quiet import QuietLog
 from spegel_gossip.wire.response import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from spegel_gossip.wire.silent import SilentConnections
 from spegel_gossip.wire.streams import GONE, address_of, close_gently, without_delay
 from spegel_gossip.wire.tls import PeerTls
 from spegel_gossip.wire.verify import RequestRefusedError, RequestVerifier
@@ -30,6 +31,8 @@ from spegel_gossip.wire.verify import RequestRefusedError, RequestVerifier
 log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS = 1024
+"""Connections at a time; one more takes the place of one on which nothing is asked, if there is any."""
+
 STRANGER_TIMEOUT = 5.0
 """Seconds for the first request head: whoever cannot sign holds a place no longer."""
 
@@ -81,7 +84,7 @@ class PeerServer:
         self._routes: dict[str, PeerHandler] = {}
         self._connections = 0
         self._accepting = trio.CancelScope()
-        self._idle: dict[trio.CancelScope, None] = {}
+        self._silent = SilentConnections()
         self._ended = trio.Event()
         self._log_refused = QuietLog("peer request refused")
 
@@ -111,8 +114,7 @@ class PeerServer:
         The caller bounds the wait; what is cut off then ends with FIN.
         """
         self._accepting.cancel()
-        for scope in self._idle:
-            scope.cancel()
+        self._silent.displace_all()
         await self._ended.wait()
 
     async def _accept(self, nursery: trio.Nursery) -> None:
@@ -126,11 +128,19 @@ class PeerServer:
                 await trio.sleep(ACCEPT_BACKOFF)
                 continue
             address = address_of(peer)
-            if address is None or self._connections >= MAX_CONNECTIONS:
+            if address is None or not self._has_place():
                 self._refuse("connections_full", str(peer[0]))
                 sock.close()
                 continue
             nursery.start_soon(self._serve_connection, sock, address)
+
+    def _has_place(self) -> bool:
+        if self._connections < MAX_CONNECTIONS:
+            return True
+        if not self._silent.displace():
+            return False  # all are being served
+        metrics.DISPLACED.inc()
+        return True
 
     async def _serve_connection(self, sock: trio.socket.SocketType, address: Address) -> None:
         self._connections += 1
@@ -139,11 +149,14 @@ class PeerServer:
         try:
             without_delay(sock)
             if self._tls is not None:
-                sock = await self._tls.accept(sock)
-            idle_timeout = STRANGER_TIMEOUT
-            while await self._serve_request(connection, sock, address, idle_timeout):
+                with self._silent.wait(was_served=False) as scope:
+                    sock = await self._tls.accept(sock)
+                if scope.cancelled_caught:
+                    return
+            was_served = False
+            while await self._serve_request(connection, sock, address, was_served=was_served):
                 connection.start_next_cycle()
-                idle_timeout = IDLE_TIMEOUT
+                was_served = True
         except (_UnusableError, h11.RemoteProtocolError) as exc:
             self._refuse(exc.reason if isinstance(exc, _UnusableError) else "garbage", f"{address}: {exc}")
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -160,20 +173,22 @@ class PeerServer:
                 await close_gently(sock)
 
     async def _serve_request(
-        self, connection: h11.Connection, sock: trio.socket.SocketType, address: Address, idle_timeout: float
+        self,
+        connection: h11.Connection,
+        sock: trio.socket.SocketType,
+        address: Address,
+        *,
+        was_served: bool,
     ) -> bool:
         """Serve one request; return whether another one may follow."""
         if self._accepting.cancel_called:
             return False
         event = None
-        with trio.move_on_after(idle_timeout) as scope:
-            self._idle[scope] = None
-            try:
-                event = await _next_event(connection, sock)
-            finally:
-                del self._idle[scope]
+        timeout = IDLE_TIMEOUT if was_served else STRANGER_TIMEOUT
+        with self._silent.wait(timeout, was_served=was_served):
+            event = await _next_event(connection, sock)
         if not isinstance(event, h11.Request):
-            return False  # idle for too long, or closed
+            return False  # silent for too long, or closed
         method, target = event.method.decode("ascii"), event.target.decode("ascii")
         headers = _headers(event)
         exchange = PeerExchange(

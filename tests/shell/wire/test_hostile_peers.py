@@ -196,23 +196,84 @@ async def test_a_stranger_who_says_nothing_is_hung_up_on(
     assert await converse_raw(b, b"GET / HT") == b""
 
 
-async def test_connections_are_bounded(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_that_are_served_are_bounded(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 2)
+    keyring = make_keyring()
+    a, b = await endpoints.make("a", keyring), await endpoints.make("b", keyring)
+    asked, may_answer = trio.Semaphore(0), trio.Event()
+
+    async def slow(request: PeerRequest, exchange: PeerExchange) -> None:
+        asked.release()
+        await may_answer.wait()
+        await exchange.answer(200, body=request.body)
+
+    b.server.route("/", echo)
+    b.server.route("/slow", slow)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(a.client.call, b.peer, "GET", "/slow")
+            await asked.acquire()
+
+        assert await converse_raw(b, b"GET / HTTP/1.1\r\nHost: b\r\n\r\n") == b""
+        may_answer.set()
+
+    assert await is_alive(a, b)
+
+
+async def test_strangers_who_say_nothing_keep_no_member_out(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 2)
     keyring = make_keyring()
     a, b = await endpoints.make("a", keyring), await endpoints.make("b", keyring)
     b.server.route("/", echo)
-    held = [await trio.open_tcp_stream("127.0.0.1", b.address.port) for _ in range(2)]
+    strangers = [await trio.open_tcp_stream("127.0.0.1", b.address.port) for _ in range(5)]
 
-    assert await converse_raw(b, b"GET / HTTP/1.1\r\nHost: b\r\n\r\n") == b""
-    for stream in held:
-        await stream.aclose()
+    assert await is_alive(a, b)
+
     with trio.fail_after(5):
-        while True:
-            try:
-                assert await is_alive(a, b)
-                break
-            except PeerUnreachableError:
-                await trio.lowlevel.checkpoint()
+        assert await strangers[0].receive_some(1) == b""
+    for stream in strangers:
+        await stream.aclose()
+
+
+async def test_connections_that_members_keep_leave_room_for_more_members(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 2)
+    keyring = make_keyring()
+    b = await endpoints.make("b", keyring)
+    b.server.route("/", echo)
+    members = [await endpoints.make(f"m{number}", keyring) for number in range(5)]
+
+    # Twice: who finds its kept connection closed asks over a new one.
+    for member in (*members, *members):
+        assert await is_alive(member, b)
+
+
+async def test_a_stranger_makes_room_before_a_member_does(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 2)
+    keyring = make_keyring()
+    a, b = await endpoints.make("a", keyring), await endpoints.make("b", keyring)
+    b.server.route("/ports", tell_port)
+    port = (await a.client.call(b.peer, "GET", "/ports")).body
+    first, second = [await trio.open_tcp_stream("127.0.0.1", b.address.port) for _ in range(2)]
+
+    with trio.fail_after(5):
+        assert await first.receive_some(1) == b""
+
+    assert (await a.client.call(b.peer, "GET", "/ports")).body == port
+    for stream in (first, second):
+        await stream.aclose()
+
+
+async def tell_port(request: PeerRequest, exchange: PeerExchange) -> None:
+    """Answer with what tells the connections of one client apart."""
+    await exchange.answer(200, body=str(request.address.port).encode())
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from spegel_gossip.routing import Peer
 from spegel_gossip.splice.pump import Pump
 from spegel_gossip.swim.address import Address
 from spegel_gossip.testing.blob_sources import FileReader
-from spegel_gossip.wire import tls
+from spegel_gossip.wire import server, tls
 from spegel_gossip.wire.client import PeerClient
 from spegel_gossip.wire.credentials import Credentials
 from spegel_gossip.wire.errors import PeerUnreachableError
@@ -42,11 +42,11 @@ class Bench:
         sockets = open_peer_sockets("127.0.0.1", 0)
         self._stack.callback(sockets.close)
         self.port = sockets.port
-        server = PeerServer(
+        listening = PeerServer(
             sockets.tcp, self._credentials("server"), clock=time.time, tls=await self.tls(files)
         )
-        server.route("/blob", self._answer)
-        await self._nursery.start(server.run)
+        listening.route("/blob", self._answer)
+        await self._nursery.start(listening.run)
         return Peer("server", "", (Address("127.0.0.1", sockets.port),))
 
     async def client(self, files: TlsFiles | None) -> PeerClient:
@@ -129,6 +129,19 @@ async def test_who_has_no_certificate_of_the_authority_is_not_served(
         await fetch(client, peer)
 
     assert await fetch(await bench.client(authority.issue("friend")), peer) == BLOB
+
+
+async def test_strangers_who_begin_no_handshake_keep_no_member_out(
+    bench: Bench, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    peer = await bench.serve(authority.issue("server"))
+    strangers = [await trio.open_tcp_stream("127.0.0.1", bench.port) for _ in range(5)]
+
+    assert await fetch(await bench.client(authority.issue("client")), peer) == BLOB
+
+    for stream in strangers:
+        await stream.aclose()
 
 
 async def test_a_server_of_another_authority_is_not_asked(
