@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import structlog
 import trio
@@ -34,12 +35,18 @@ class Seeds:
         """What went wrong when last asked, by source."""
         return dict(self._failures)
 
-    async def __call__(self) -> Sequence[Address]:
-        """Return what the sources know now, without repetition, in the order of the sources."""
+    async def __call__(self, *, within: float = inf) -> Sequence[Address]:
+        """Return what the sources know now, without repetition, in the order of the sources.
+
+        Args:
+            within: seconds after which those that have not answered are left out; it says
+                nothing about them, for the patience with a source is its own
+        """
         found: dict[str, Sequence[Address]] = {}
-        async with trio.open_nursery() as nursery:
-            for source in self._sources:
-                nursery.start_soon(self._ask, source, found)
+        with trio.move_on_after(within):
+            async with trio.open_nursery() as nursery:
+                for source in self._sources:
+                    nursery.start_soon(self._ask, source, found)
         addresses = [one for source in self._sources for one in found.get(source.name, ())]
         unique = tuple(dict.fromkeys(addresses))
         metrics.SEEDS.set(len(unique))
@@ -47,15 +54,15 @@ class Seeds:
 
     async def _ask(self, source: SeedSource, found: dict[str, Sequence[Address]]) -> None:
         timeout = self._timeouts[source.name]
-        problem = f"no answer within {timeout:g} s"
-        self._timeouts[source.name] = min(2 * timeout, LONGEST_TIMEOUT)
-        with trio.move_on_after(timeout):
+        problem = ""
+        with trio.move_on_after(timeout) as scope:
             try:
                 found[source.name] = await source.find()
-                problem = ""
             except DiscoveryError as exc:
                 problem = str(exc)
-            self._timeouts[source.name] = timeout
+        if scope.cancelled_caught:
+            problem = f"no answer within {timeout:g} s"
+            self._timeouts[source.name] = min(2 * timeout, LONGEST_TIMEOUT)
         if problem:
             metrics.FAILURES.inc()
         self._note(source.name, problem)

@@ -18,6 +18,9 @@ _ANYWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 _ANY_PORT = 9
 
+MAX_ROUTES = 64
+"""Seeds to which the routes are asked: a DNS name may have thousands, and all are looked at every minute."""
+
 
 def source_address(destination: str) -> str | None:
     """Return the address that packets to `destination` would carry, or None without a route."""
@@ -36,18 +39,22 @@ def own_addresses(
     bound_host: str,
     port: int,
     seeds: Sequence[Address],
+    held: Sequence[Address] = (),
     source_towards: Callable[[str], str | None] = source_address,
 ) -> tuple[Address, ...]:
     """Return the addresses under which the other members can reach this node.
 
     A socket bound to one address has that one. Otherwise the routes to the seeds
-    decide, then the default routes of both families, then loopback (a node that
-    has no network yet is a cluster of one).
+    decide, then what was advertised before and is ours still, then the default routes of
+    both families, then loopback (a node that has no network yet is a cluster of one).
 
     Args:
         bound_host: the host of the peer listener; a wildcard binds every address
         port: the peer port
-        seeds: the seed addresses known so far
+        seeds: the seed addresses known so far, of which the first `MAX_ROUTES` count
+        held: what was advertised until now: where several addresses lead to seeds, the one of
+            these stays, and one of a family of which no seed was found stays as well; a name server
+            that leaves out some seeds, or gives them in another order, changes nothing
         source_towards: asks the routing table
 
     Raises:
@@ -57,11 +64,12 @@ def own_addresses(
         check_reachable(bound_host, seeds, why="--peer-listen: this node listens on loopback only")
         return (Address.make(bound_host, port),)
     anywhere = [_ANYWHERE[socket.AF_INET]] + ([_ANYWHERE[socket.AF_INET6]] if ":" in bound_host else [])
-    found = _known(map(source_towards, [seed.host for seed in seeds])) or _known(
-        map(source_towards, anywhere)
-    )
-    usable = [host for host in found if not ipaddress.ip_address(host).is_link_local]
-    routable = [host for host in usable if not ipaddress.ip_address(host).is_loopback]
+    towards_seeds = _usable(map(source_towards, [seed.host for seed in seeds[:MAX_ROUTES]]))
+    # The kernel reaches an address of this machine from itself.
+    still_ours = [one.host for one in held if _is_routable(one.host) and source_towards(one.host) == one.host]
+    confirmed = [host for host in still_ours if host in towards_seeds]
+    usable = [*confirmed, *towards_seeds, *still_ours] or _usable(map(source_towards, anywhere))
+    routable = [host for host in usable if _is_routable(host)]
     if routable:
         # One of each family: members try them in order and remember which works.
         families = {":" in host: host for host in reversed(routable)}
@@ -88,6 +96,11 @@ def check_reachable(host: str, seeds: Sequence[Address], *, why: str) -> None:
         )
 
 
-def _known(hosts: Iterable[str | None]) -> list[str]:
-    """Return what is not None, each once, in order."""
-    return list(dict.fromkeys(host for host in hosts if host is not None))
+def _usable(hosts: Iterable[str | None]) -> list[str]:
+    """Return what has a meaning on other machines or is loopback, each once, in order."""
+    known = dict.fromkeys(host for host in hosts if host is not None)
+    return [host for host in known if not ipaddress.ip_address(host).is_link_local]
+
+
+def _is_routable(host: str) -> bool:
+    return not ipaddress.ip_address(host).is_loopback

@@ -45,6 +45,7 @@ from spegel_gossip.routing import (
     TagHolders,
 )
 from spegel_gossip.swarm.uplink import Uplink
+from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.events import (
     BootRaised,
     ClockDiffers,
@@ -298,6 +299,10 @@ class Lookup:
         """Return how many records are kept here, and how many keys advertised."""
         tally = self._directory.tally()
         return DirectoryCounts(tally.records, tally.advertised)
+
+    def moved(self, own: tuple[Address, ...]) -> None:
+        """Reach others by the families of these addresses of ours from now on."""
+        self._transport.moved(own)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive the engine until cancelled."""

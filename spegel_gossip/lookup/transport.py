@@ -56,8 +56,7 @@ class Transport:
             is_udp_blocked: whether membership has found that a member answers over TCP only
         """
         self._is_udp_blocked = is_udp_blocked
-        self._has_v6 = any(":" in address.host for address in own)
-        self._has_v4 = any(":" not in address.host for address in own)
+        self.moved(own)
         self._datagrams = datagrams
         self._client = client
         self._peers: dict[str, Peer] = {}
@@ -65,6 +64,11 @@ class Transport:
         self._deaf_until: dict[str, float] = {}
         self.streams: deque[Outgoing] = deque(maxlen=MAX_WAITING)
         self._limiter: trio.CapacityLimiter | None = None
+
+    def moved(self, own: tuple[Address, ...]) -> None:
+        """Have other addresses from now on."""
+        self._has_v6 = any(":" in address.host for address in own)
+        self._has_v4 = any(":" not in address.host for address in own)
 
     def put(self, peer: Peer) -> None:
         """Know a member, and where it is."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -21,10 +20,10 @@ from spegel_gossip.discovery.srv import SrvSeeds
 from spegel_gossip.discovery.static import StaticSeed
 from spegel_gossip.gossip.driver import Gossip
 from spegel_gossip.gossip.memory import MemberMemory
-from spegel_gossip.gossip.own_addresses import check_reachable, own_addresses
 from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.lookup import Lookup
 from spegel_gossip.lookup.reaching import Reacher
+from spegel_gossip.node.advertising import Advertising
 from spegel_gossip.node.listeners import listen
 from spegel_gossip.node.readiness import Readiness
 from spegel_gossip.node.reading import read_manifest
@@ -98,11 +97,16 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     listeners = _open_listeners(config, stack)
     memory = MemberMemory(config.state_dir)
     rng = random.Random()
-    find_seeds = Seeds(_seed_sources(config, listeners.peers.port, rng))
+    advertising = Advertising(
+        config,
+        listeners.peers.port,
+        Seeds(_seed_sources(config, listeners.peers.port, rng)),
+        on_change=lambda addresses: _moved(addresses, gossip, lookup),
+    )
     record = MemberRecord(
         name=config.node_name,
         boot=memory.next_boot(time.time()),
-        addresses=await _advertised(config, listeners.peers.port, find_seeds),
+        addresses=await advertising.start(),
         zone=config.zone,
         version=__version__,
     )
@@ -147,7 +151,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         server=peer_server,
         client=peer_client,
         memory=memory,
-        find_seeds=find_seeds,
+        find_seeds=advertising.find_seeds,
         on_event=lookup.on_membership,
         clock=time.time,
     )
@@ -236,18 +240,9 @@ def _seed_sources(config: NodeConfig, peer_port: int, rng: random.Random) -> lis
     return sources
 
 
-async def _advertised(config: NodeConfig, port: int, find_seeds: Seeds) -> tuple[Address, ...]:
-    given = config.advertise_address
-    if given is not None and not ipaddress.ip_address(given).is_loopback:
-        return (Address.make(given, port),)
-    # Seeds given as addresses resolve at once; names that do not yet must not hold the start up.
-    seeds: list[Address] = []
-    with trio.move_on_after(1.0):
-        seeds.extend(await find_seeds())
-    if given is not None:
-        check_reachable(given, seeds, why=f"--advertise-address: {given} is on loopback")
-        return (Address.make(given, port),)
-    return own_addresses(bound_host=config.peer_listen.host, port=port, seeds=seeds)
+def _moved(addresses: tuple[Address, ...], gossip: Gossip, lookup: Lookup) -> None:
+    gossip.change_record(replace(gossip.own.record, addresses=addresses))
+    lookup.moved(addresses)
 
 
 async def _has(store: ContentStore, digest: Digest) -> bool:

@@ -103,7 +103,7 @@ class MemberTable:
     """
 
     def __init__(self, own: Claim, *, max_members: int) -> None:
-        self._families = {_family(address) for address in own.record.addresses}
+        self._families = _families(own.record)
         self._max_members = max_members
         member = Member(own.record, own.state, own.incarnation)
         self.own = Entry(
@@ -177,6 +177,8 @@ class MemberTable:
             if entry.state is not claim.state:
                 entry.since_at = since_at
             if entry.member.record.addresses != claim.record.addresses:
+                if entry is self.own:
+                    self._we_moved(claim.record)
                 entry.address = self._best_address(claim.record)
                 entry.is_udp_blocked = False
             entry.member, entry.accuser = member, claim.accuser
@@ -215,6 +217,13 @@ class MemberTable:
                 return address
         return record.addresses[0]
 
+    def _we_moved(self, record: MemberRecord) -> None:
+        """Reach others by the families that we have now."""
+        self._families = _families(record)
+        for entry in self._entries.values():
+            if _family(entry.address) not in self._families:
+                entry.address = self._best_address(entry.member.record)
+
     def _index(self, entry: Entry) -> None:
         name = entry.name
         if entry is self.own:
@@ -240,6 +249,10 @@ class MemberTable:
         for address in entry.member.record.addresses:
             if self._by_address.get(address) == name:
                 del self._by_address[address]
+
+
+def _families(record: MemberRecord) -> set[bool]:
+    return {_family(address) for address in record.addresses}
 
 
 def _family(address: Address) -> bool:

@@ -140,6 +140,23 @@ async def test_a_slow_source_does_not_hold_the_others_up_and_is_waited_for_in_th
     assert await seeds() == (B, A)
 
 
+async def test_a_look_that_is_cut_short_keeps_what_was_found_and_blames_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    slow = Slow("slow", [B])
+    slow.seconds = 1.5
+    seeds = Seeds([Canned("good", [A]), slow])
+    started_at = trio.current_time()
+
+    assert await seeds(within=1.0) == (A,)
+    assert trio.current_time() - started_at == 1.0
+    assert seeds.failures == {}
+
+    # And nobody is given longer for it.
+    slow.seconds = FIRST_TIMEOUT + 0.1
+    assert await seeds() == (A,)
+
+
 async def test_a_source_that_hangs_is_given_a_bounded_time(autojump_clock: trio.testing.MockClock) -> None:
     hanging = Slow("hanging", [B])
     hanging.seconds = math.inf

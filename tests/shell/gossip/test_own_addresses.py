@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import pytest
 
 from spegel_gossip.errors import ConfigError
@@ -45,3 +49,64 @@ def test_one_address_of_each_family_is_advertised_v4_first() -> None:
         Address("10.0.0.5", PORT),
         Address("fd00::5", PORT),
     )
+
+
+class Machine:
+    """The routes of a machine with two networks of v4 and one of v6."""
+
+    def __init__(self) -> None:
+        self.own = ["10.0.0.5", "192.168.0.5", "fd00::5"]
+        self.default = "192.168.0.5"
+
+    def source_towards(self, destination: str) -> str | None:
+        if destination in self.own:
+            return destination
+        if destination == "127.0.0.1":
+            return destination
+        for own in self.own:
+            if destination.startswith(own[:-1]):
+                return own
+        return self.default if self.default in self.own and ":" not in destination else None
+
+    def advertises(self, *seeds: str, held: Sequence[Address] = ()) -> tuple[Address, ...]:
+        return own_addresses(
+            bound_host="::",
+            port=PORT,
+            seeds=[Address(seed, PORT) for seed in seeds],
+            held=held,
+            source_towards=self.source_towards,
+        )
+
+
+NEAR, FAR, SIX = Address("10.0.0.5", PORT), Address("192.168.0.5", PORT), Address("fd00::5", PORT)
+
+
+def test_seeds_that_are_found_later_correct_what_the_default_route_said() -> None:
+    machine = Machine()
+    held = machine.advertises()
+    assert held == (FAR,)
+    assert machine.advertises("10.0.0.1", held=held) == (NEAR,)
+
+
+def test_seeds_in_another_order_and_seeds_that_are_left_out_change_nothing() -> None:
+    machine = Machine()
+    held = machine.advertises("10.0.0.1", "192.168.0.1", "fd00::1")
+    assert held == (NEAR, SIX)
+    for seeds in (["192.168.0.1", "10.0.0.1"], ["10.0.0.1"], ["fd00::1"], ["127.0.0.1"], []):
+        assert machine.advertises(*seeds, held=held) == held
+
+
+def test_an_address_that_is_no_longer_ours_is_replaced() -> None:
+    machine = Machine()
+    held = machine.advertises("10.0.0.1")
+    machine.own[0] = "10.0.0.7"
+    assert machine.advertises("10.0.0.1", held=held) == (Address("10.0.0.7", PORT),)
+    machine.own[0] = "172.16.0.7"
+    assert machine.advertises(held=held) == (FAR,)
+
+
+def test_a_machine_that_gets_its_network_later_advertises_it() -> None:
+    held = own_addresses(bound_host="::", port=PORT, seeds=[], source_towards=lambda _: None)
+    assert held == (Address("127.0.0.1", PORT),)
+    assert Machine().advertises(held=held) == (FAR,)
+    assert Machine().advertises("10.0.0.1", held=held) == (NEAR,)

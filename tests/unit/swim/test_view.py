@@ -306,6 +306,23 @@ def test_a_changed_record_is_told_at_a_higher_incarnation_and_keeps_the_boot() -
         solo.engine.change_record(make_record("n5"), solo.now)
 
 
+def test_a_node_that_gets_another_family_reaches_the_others_by_it() -> None:
+    solo = SoloEngine("n1")
+    six = Address("fd00::9", 29501)
+    solo.hear("n1", make_claim("x", record=replace(make_record("x"), addresses=(six, address_of("x")))))
+    assert address_in_use(solo, "x") == address_of("x")
+
+    solo.engine.change_record(replace(make_record("n0"), addresses=(Address("fd00::1", 29501),)), solo.now)
+
+    assert address_in_use(solo, "x") == six
+
+
+def address_in_use(solo: SoloEngine, name: str) -> Address:
+    detail = solo.engine.detail(name, solo.now)
+    assert detail is not None
+    return detail.address
+
+
 def test_ten_thousand_names_that_come_and_go_leave_bounded_tables() -> None:
     # memberlist#253: members that had left were never forgotten, until nobody could join.
     solo = SoloEngine("n1", config=SwimConfig(max_members=256))
