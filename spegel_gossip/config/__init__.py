@@ -47,7 +47,7 @@ class NodeConfig(TransferSettings):
             values.parse_advertise_address,
             "IP",
             "The address by which the other nodes reach this one.",
-            default_text="found at the start",
+            default_text="by the routes to the seeds",
         ),
     )
     registry_listen: Address = field(
