@@ -39,6 +39,7 @@ class Connection:
         self.socket = socket.create_connection((host, port), timeout=TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._host = host
+        self._low_water = 1
 
     def __enter__(self) -> Self:
         return self
@@ -91,16 +92,21 @@ class Connection:
         length = int(headers["content-length"])
         left = length - len(rest)
         buffer = bytearray(READ_BYTES)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, LOW_WATER)
         while left > 0:
-            if left < LOW_WATER:
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            self.wake_for(left)
             moved = self.socket.recv_into(buffer, min(left, READ_BYTES), socket.MSG_TRUNC)
             if moved == 0:
                 raise ConnectionError(f"{path} ended {left} bytes early")
             left -= moved
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        self.wake_for(1)
         return length
+
+    def wake_for(self, left: int) -> None:
+        """Be woken when much has come, or all that is left."""
+        low_water = LOW_WATER if left >= LOW_WATER else 1
+        if low_water != self._low_water:
+            self._low_water = low_water
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
 
 
 def drain_all(port: int, paths: Sequence[str], *, count: int = 0, host: str = "127.0.0.1") -> list[float]:
@@ -137,6 +143,7 @@ def drain_all(port: int, paths: Sequence[str], *, count: int = 0, host: str = "1
                 if moved == 0:
                     raise ConnectionError(f"ended {left[connection]} bytes early")
                 left[connection] -= moved
+            connection.wake_for(left[connection])
             if left[connection] == 0:
                 done.append(time.monotonic() - started_at)
                 selector.unregister(connection.socket)
