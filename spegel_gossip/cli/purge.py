@@ -24,4 +24,7 @@ def command(tag: str, as_json: bool, **flags: object) -> None:
         return
     click.echo(f"{answer['tag']} purged: {answer['told']} of {answer['members']} members have heard it")
     if answer["told"] < answer["members"]:
-        click.echo("the others are told as soon as they can be reached")
+        click.echo(
+            "the others are told as soon as they can be reached; one whose clock is a day off refuses it, "
+            "which 'members' shows"
+        )

@@ -164,7 +164,7 @@ class Directory:
         observed_at_ms: int = 0,
     ) -> None:
         """Advertise a key that is whole here; for a tag, what it names and when upstream said so."""
-        if is_tag(key) and 0 < self.purges.purged_at_ms(key, now) >= observed_at_ms:
+        if is_tag(key) and self.purges.covers(key, observed_at_ms, now):
             # Said before the purge, so it is not to be said again.
             self._advertisement.withdraw(key, now)
             return
@@ -184,8 +184,8 @@ class Directory:
             self._advertisement.withdraw(key, now)
 
     def purge(self, key: PackedKey, at_ms: int, now: float) -> None:
-        """Have all members withdraw and refuse what was observed of a tag until then; now, as a rule."""
-        if self._take_purge(PurgeItem(key, at_ms), now, at_ms):
+        """Have all withdraw and refuse what was observed of a tag until then: now, by the cluster's clock."""
+        if self._take_purge(PurgeItem(key, at_ms), now, self.purges.by_own_clock(at_ms)):
             self._tell_all(key, now, delay=0.0)
 
     def recall_purge(self, key: PackedKey, at_ms: int, now: float, unix_ms: int) -> None:
@@ -262,7 +262,7 @@ class Directory:
             case Advertise():
                 return encode(Ack(message.id, self._owner.advertised(sender, message, now)))
             case Ack(id_, status):
-                if not self.purges.acknowledged(sender, id_, now):
+                if not self.purges.acknowledged(sender, id_, status, now):
                     self._advertisement.acknowledged(sender, id_, status, now)
             case Resync(_, boot):
                 if boot == self._roster.own_boot:
@@ -276,9 +276,8 @@ class Directory:
             case Recheck(_, key):
                 self._recheck(key)
             case Purge(id_, items):
-                for item in items:
-                    self._hear_purge(item, now, unix_ms)
-                return encode(Ack(id_, AckStatus.OK))
+                are_known = [self._hear_purge(item, now, unix_ms) for item in items]
+                return encode(Ack(id_, AckStatus.OK if all(are_known) else AckStatus.REFUSED))
         return None
 
     def receive_note(self, sender: str, data: bytes, now: float) -> bool:
@@ -361,9 +360,12 @@ class Directory:
         own = None if asker == self.name else self._advertisement.held_record(asked.key)
         return self._owner.answer(asked, purpose, asker, self.owners(asked.key), own, now, unix_ms)
 
-    def _hear_purge(self, item: PurgeItem, now: float, unix_ms: int) -> None:
-        if self._take_purge(item, now, unix_ms) and self.name in self.owners(item.key):
+    def _hear_purge(self, item: PurgeItem, now: float, unix_ms: int) -> bool:
+        """Take a purge in and pass it on; return whether it is in force here, from now or from before."""
+        is_news = self._take_purge(item, now, unix_ms)
+        if is_news and self.name in self.owners(item.key):
             self._tell_all(item.key, now, delay=OWNER_DELAY)
+        return is_news or self.purges.purged_at_ms(item.key, now) >= item.at_ms
 
     def _tell_all(self, key: PackedKey, now: float, *, delay: float) -> None:
         self.purges.owe([name for name in self.members if name != self.name], (key,), now, delay=delay)
@@ -372,7 +374,7 @@ class Directory:
         if not is_tag(item.key) or not self.purges.add(item.key, item.at_ms, now, unix_ms):
             return False
         record = self._advertisement.records.get(item.key)
-        if record is not None and record.observed_at_ms <= item.at_ms:
+        if record is not None and record.observed_at_ms <= self.purges.by_own_clock(item.at_ms):
             self._advertisement.withdraw(item.key, now)
         return True
 

@@ -81,6 +81,8 @@ class AckStatus(IntEnum):
 
     OK = 0
     DIFFERS = 1
+    REFUSED = 2
+    """Of a purge: it is too old by the receiver's clock. Nodes of older builds say OK to all."""
 
 
 @dataclass(frozen=True, slots=True)

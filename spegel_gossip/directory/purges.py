@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from spegel_gossip.directory.keys import PackedKey
-from spegel_gossip.directory.messages import Purge, PurgeItem
+from spegel_gossip.directory.messages import AckStatus, Purge, PurgeItem
 from spegel_gossip.directory.timers import Timers
 
 PURGE_INTERVAL: Final = 86_400.0
@@ -25,7 +25,8 @@ MAX_PURGES: Final = 4_096
 """Purges kept; the one that ends first is forgotten first."""
 
 MAX_CLOCK_LEAD_MS: Final = 300_000
-"""How far in the future a purge may lie: it would refuse what is observed until then."""
+"""How far in the future a purge may lie: it refuses what is observed until then. One that lies further
+counts from now, for some clock is off, and what the operator wants forgotten is what is there now."""
 
 ACK_TIMEOUT: Final = 0.5
 MAX_RETRY_INTERVAL: Final = 60.0
@@ -47,6 +48,8 @@ class _Debt:
     pending: dict[PackedKey, None] = field(default_factory=dict)
     in_flight: tuple[int, tuple[PackedKey, ...]] | None = None
     failures: int = 0
+    refused: dict[PackedKey, None] = field(default_factory=dict)
+    """What it would not take; to tell it again would change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,24 @@ class Purges:
         self._debts: dict[str, _Debt] = {}
         self._timers = Timers()
         self._news: list[PurgeItem] = []
+        self.clock_lead_ms = 0
+        """By how much this member's clock is ahead of the cluster's, by which all tell purges. What is
+        observed here is by the clock here. The layer above compares the clocks."""
 
     def add(self, key: PackedKey, at_ms: int, now: float, unix_ms: int) -> bool:
-        """Take a purge in; return whether it was news."""
+        """Take a purge in; return whether it was news.
+
+        Args:
+            key: the tag's
+            at_ms: when, by the cluster's clock
+            now: monotonic seconds
+            unix_ms: the time by this member's clock
+        """
+        unix_ms -= self.clock_lead_ms
+        if at_ms > unix_ms + MAX_CLOCK_LEAD_MS:
+            at_ms = unix_ms
         until = now + PURGE_INTERVAL - (unix_ms - at_ms) / 1000
-        is_odd = until <= now or at_ms > unix_ms + MAX_CLOCK_LEAD_MS
-        if is_odd or at_ms <= self.purged_at_ms(key, now):
+        if until <= now or at_ms <= self.purged_at_ms(key, now):
             return False
         self._known[key] = (at_ms, until)
         if len(self._known) > MAX_PURGES:
@@ -92,6 +107,15 @@ class Purges:
         at_ms, until = self._known.get(key, (0, now))
         return at_ms if until > now else 0
 
+    def by_own_clock(self, at_ms: int) -> int:
+        """Return what this member's clock said, or would have, at a purge's time."""
+        return at_ms + self.clock_lead_ms
+
+    def covers(self, key: PackedKey, observed_at_ms: int, now: float) -> bool:
+        """Return whether what this member observed of a tag then was purged."""
+        at_ms = self.purged_at_ms(key, now)
+        return at_ms > 0 and observed_at_ms <= self.by_own_clock(at_ms)
+
     def known(self, now: float) -> dict[PackedKey, int]:
         """Return what is purged, and up to when."""
         for key in [key for key, (_, until) in self._known.items() if until <= now]:
@@ -102,14 +126,19 @@ class Purges:
         """Have members told, after a delay and spread over a moment if they are many."""
         names, owed = list(members), dict.fromkeys(keys)
         for name in names if owed else ():
-            self._debts.setdefault(name, _Debt()).pending.update(owed)
+            debt = self._debts.setdefault(name, _Debt())
+            debt.pending.update(owed)
+            for key in owed:
+                debt.refused.pop(key, None)
             pause = self._rng.uniform(0.0, SPREAD_PER_MEMBER * len(names))
             self._timers.set_earlier(name, now + delay + pause)
 
     def owed(self, key: PackedKey) -> int:
-        """Return how many members have not acknowledged a purge."""
+        """Return how many members have not acknowledged a purge, or refused it."""
         return sum(
-            key in debt.pending or (debt.in_flight is not None and key in debt.in_flight[1])
+            key in debt.pending
+            or key in debt.refused
+            or (debt.in_flight is not None and key in debt.in_flight[1])
             for debt in self._debts.values()
         )
 
@@ -118,17 +147,19 @@ class Purges:
         self._debts.pop(name, None)
         self._timers.clear(name)
 
-    def acknowledged(self, name: str, id_: int, now: float) -> bool:
-        """Take in that a member has what it was told; return whether this was about a purge."""
+    def acknowledged(self, name: str, id_: int, status: int, now: float) -> bool:
+        """Take in what a member made of what it was told; return whether this was about a purge."""
         debt = self._debts.get(name)
         if debt is None or debt.in_flight is None or debt.in_flight[0] != id_:
             return False
+        if status == AckStatus.REFUSED:
+            debt.refused.update(dict.fromkeys(debt.in_flight[1]))
         debt.in_flight, debt.failures = None, 0
         self._timers.clear(name)
         if debt.pending:
             self._timers.set(name, now)
         else:
-            del self._debts[name]
+            self._settled(name, debt, now)
         return True
 
     def failed(self, name: str, id_: int, now: float) -> bool:
@@ -157,7 +188,7 @@ class Purges:
                 continue
             items = self._take_off(debt, now)
             if not items:
-                del self._debts[name]
+                self._settled(name, debt, now)
                 continue
             id_ = next_id + len(tellings)
             debt.in_flight = (id_, tuple(item.key for item in items))
@@ -165,6 +196,12 @@ class Purges:
             self._timers.set(name, now + (ACK_TIMEOUT * 40 if by_stream else ACK_TIMEOUT))
             tellings.append(PurgeTelling(name, Purge(id_, items), by_stream))
         return tellings
+
+    def _settled(self, name: str, debt: _Debt, now: float) -> None:
+        """Owe a member nothing more; what it refused is remembered for as long as the purge is in force."""
+        debt.refused = {key: None for key in debt.refused if self.purged_at_ms(key, now)}
+        if not debt.refused:
+            del self._debts[name]
 
     def _take_off(self, debt: _Debt, now: float) -> tuple[PurgeItem, ...]:
         items: list[PurgeItem] = []

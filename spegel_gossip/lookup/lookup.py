@@ -236,8 +236,10 @@ class Lookup:
                 self._transport.only_streams_reach(member.name, now)
             case BootRaised(boot):
                 self._directory.boot_raised(boot, now)
-            case NameConflicted() | ClockDiffers():
-                pass  # gossip shows them; the ring has one place for a name, and knows no clock
+            case ClockDiffers(member, seconds):
+                self._tagging.clock_differs(member.name, seconds)
+            case NameConflicted():
+                pass  # gossip shows it; the ring has one place for a name
         self._driver.wake()
 
     async def on_content(self, event: ContentEvent) -> None:

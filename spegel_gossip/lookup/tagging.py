@@ -14,6 +14,7 @@ from spegel_gossip.directory.keys import pack_key, unpack_key_untrusted
 from spegel_gossip.directory.messages import PurgeItem
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import unix_ms
+from spegel_gossip.lookup.clocks import Clocks
 from spegel_gossip.lookup.config import LookupConfig
 from spegel_gossip.lookup.memory import TagMemory
 from spegel_gossip.lookup.snapshots import PurgeView
@@ -39,6 +40,7 @@ class Tagging:
         self._directory = directory
         self._wake_driver = wake_driver
         self._tags = TagObservations()
+        self._clocks = Clocks()
         self._memory = TagMemory(config.state_dir, self._tags)
 
     def answered(self, name: TagName, observed_at: float | None) -> None:
@@ -48,8 +50,9 @@ class Tagging:
     def observed_at(self, name: TagName, digest: Digest) -> float | None:
         """Return when upstream said that a tag names a digest; 0: nobody knows, None: it was purged."""
         observed_at = self._tags.observed_at(name, digest, unix_ms() / 1000)
-        purged_at_ms = self._directory.purges.purged_at_ms(pack_key(name), trio.current_time())
-        return None if 0 < purged_at_ms >= int(observed_at * 1000) else observed_at
+        purges = self._directory.purges
+        is_purged = purges.covers(pack_key(name), int(observed_at * 1000), trio.current_time())
+        return None if is_purged else observed_at
 
     def changed(self, event: TagChanged, now: float) -> None:
         """Advertise what a tag names here now."""
@@ -71,7 +74,7 @@ class Tagging:
 
     async def purge(self, name: TagName) -> PurgeView:
         """Have the whole cluster forget what it knows of a tag; return how many were told within 2 s."""
-        key, at_ms = pack_key(name), unix_ms()
+        key, at_ms = pack_key(name), unix_ms() - self._compare_clocks()
         self._directory.purge(key, at_ms, trio.current_time())
         self._wake_driver()
         with trio.move_on_after(PURGE_PATIENCE):
@@ -81,11 +84,16 @@ class Tagging:
         members = len(self._directory.members)
         return PurgeView(name, at_ms / 1000, members, members - self._directory.purges.owed(key))
 
+    def clock_differs(self, member: str, seconds: float) -> None:
+        """Take in by how much a member's clock is ahead of ours: purges are told by the cluster's."""
+        self._clocks.differs(member, seconds)
+        self._compare_clocks()
+
     def purged(self, item: PurgeItem) -> None:
         """Drop what was observed before a purge."""
         name = unpack_key_untrusted(item.key)
         if isinstance(name, TagName):
-            self._tags.purge(name, item.at_ms / 1000)
+            self._tags.purge(name, self._directory.purges.by_own_clock(item.at_ms) / 1000)
             self._memory.changed()
             metrics.PURGES.inc()
             log.info("tag purged", tag=str(name), until_ms=item.at_ms)
@@ -98,6 +106,12 @@ class Tagging:
             await self._memory.run(self._in_force)
         finally:
             self._memory.save(self._in_force())
+
+    def _compare_clocks(self) -> int:
+        """Have the directory know by how much our clock is ahead of the cluster's now, and return it."""
+        lead_ms = self._clocks.lead_ms(self._directory.members)
+        self._directory.purges.clock_lead_ms = lead_ms
+        return lead_ms
 
     def _in_force(self) -> dict[TagName, int]:
         known = self._directory.purges.known(trio.current_time())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.keys import PackedKey, pack_key
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
@@ -84,3 +87,85 @@ def test_when_all_have_heard_nothing_more_is_sent() -> None:
     packets = cluster.packets
     cluster.run_for(600.0)
     assert cluster.packets == packets
+
+
+MINUTE, DAY = 60_000, 86_400_000
+
+
+class SkewedClocks:
+    """Three members, of which one has a clock that is off; what they say arrives at once."""
+
+    def __init__(self, off_ms: int, *, is_known: bool) -> None:
+        self.now = 0.0
+        self._off_ms = off_ms
+        self.engines = {
+            name: Directory(name, 5, "", max_datagram=1_100, rng=random.Random(name)) for name in "abc"
+        }
+        for engine in self.engines.values():
+            engine.start(self.now)
+            for name in "abc":
+                engine.member_alive(name, 5, "", self.now)
+        if is_known:
+            self.engines["a"].purges.clock_lead_ms = off_ms
+
+    def unix_ms(self, name: str) -> int:
+        return UNIX_MS + int(1000 * self.now) + (self._off_ms if name == "a" else 0)
+
+    def observe(self, name: str) -> None:
+        self.engines[name].put(TAG, self.now, digest=OLD, observed_at_ms=self.unix_ms(name))
+
+    def purge(self, name: str) -> None:
+        engine = self.engines[name]
+        engine.purge(TAG, self.unix_ms(name) - engine.purges.clock_lead_ms, self.now)
+        for _ in range(200):
+            self.now += 0.05
+            for sender, one in self.engines.items():
+                one.handle_timer(self.now)
+                for sent in one.messages_to_send():
+                    answer = self.engines[sent.to].receive(sent.body, sender, self.now, self.unix_ms(sent.to))
+                    if answer is not None:
+                        one.receive(answer, sent.to, self.now, self.unix_ms(sender))
+
+    def holding(self) -> list[str]:
+        """Who still advertises what it observed."""
+        return [name for name, engine in self.engines.items() if engine.has_advertised(TAG)]
+
+
+@pytest.mark.parametrize("purger", ["a", "b"])
+@pytest.mark.parametrize("off_ms", [0, 3 * MINUTE, 10 * MINUTE, 2 * DAY, -3 * MINUTE, -10 * MINUTE, -2 * DAY])
+def test_a_purge_reaches_all_and_covers_all_whosever_clock_is_off(off_ms: int, purger: str) -> None:
+    cluster = SkewedClocks(off_ms, is_known=True)
+    for name in "abc":
+        cluster.observe(name)
+    cluster.now += 1.0
+
+    cluster.purge(purger)
+
+    assert cluster.engines[purger].purges.owed(TAG) == 0
+    assert cluster.holding() == []
+    for name, engine in cluster.engines.items():
+        engine.put(TAG, cluster.now, digest=NEW, observed_at_ms=cluster.unix_ms(name))
+    assert cluster.holding() == ["a", "b", "c"], "what is observed from then on counts"
+
+
+def test_a_purge_from_the_future_by_an_unknown_clock_counts_from_now() -> None:
+    cluster = SkewedClocks(10 * MINUTE, is_known=False)
+    for name in "abc":
+        cluster.observe(name)
+    cluster.now += 1.0
+
+    cluster.purge("a")
+
+    assert cluster.engines["a"].purges.owed(TAG) == 0
+    assert cluster.holding() == []
+
+
+def test_those_who_refuse_a_purge_as_too_old_count_as_not_told() -> None:
+    cluster = SkewedClocks(-2 * DAY, is_known=False)
+
+    cluster.purge("a")
+
+    assert cluster.engines["a"].purges.owed(TAG) == 2
+    assert [engine.purges.purged_at_ms(TAG, cluster.now) > 0 for engine in cluster.engines.values()] == [
+        True, False, False,
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
 from spegel_gossip.routing import NoHolderError
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.events import ClockDiffers
+from spegel_gossip.swim.member import Member, MemberRecord, MemberState
 
 TAG = TagName("docker.io", "library/nginx", "1.27")
 ALIAS = TagName("docker.io", "library/nginx", "stable")
@@ -65,6 +69,18 @@ async def test_a_member_that_does_not_answer_is_counted_as_not_told(nodes: Nodes
     view = await a.lookup.purge(TAG)
 
     assert (view.members, view.told) == (3, 2)
+
+
+async def test_a_node_whose_clock_is_behind_purges_by_that_of_the_others(nodes: Nodes) -> None:
+    a, b, c = await nodes.three()
+    for other in (b, c):
+        record = MemberRecord(other.name, 1, (Address("127.0.0.1", 1),))
+        a.lookup.on_membership(ClockDiffers(Member(record, MemberState.ALIVE, 1), 200.0))
+
+    view = await a.lookup.purge(TAG)
+
+    assert view.at > time.time() + 100
+    assert (view.members, view.told) == (3, 3)
 
 
 async def test_two_tags_of_one_digest_are_purged_apart(nodes: Nodes) -> None:

@@ -55,6 +55,7 @@ GOLDEN: list[tuple[Message, str]] = [
         ("96010701009194c42101abababababababababababababababababababababababababababababababab000900c0"),
     ),
     (Ack(7, AckStatus.DIFFERS), "93020701"),
+    (Ack(7, AckStatus.REFUSED), "93020702"),
     (Resync(7, 1), "93030701"),
     (
         Question(7, AskedFor.FETCH, (QuestionKey(BLOB, 9), QuestionKey(TAG, 10))),
