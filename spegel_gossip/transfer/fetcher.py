@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 import trio
 
-from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.fetching import SlotYieldedError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
@@ -23,7 +24,7 @@ from spegel_gossip.transfer.race import Opener
 from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
-from spegel_gossip.transfer.spreading import Spreading, SpreadingLookup
+from spegel_gossip.transfer.spreading import Spreading, SpreadingLookup, begins_first
 from spegel_gossip.transfer.stream import Experience, PeerBlobStream
 from spegel_gossip.transfer.tail import TAIL_HEADER
 from spegel_gossip.transfer.zones import ZoneCounter
@@ -101,7 +102,8 @@ class PeerBlobFetcher:
                 has_begun = True
         finally:
             if not has_begun:
-                self._experience.families.leave(digest, sibling)
+                # It may have begun, and its client have left in that moment: nobody else would close it.
+                await stream.aclose(delivered=0)
         if not has_begun:
             self._yield_slot(digest, lookup)
             raise _out_of_time(digest, sources, self._config)
@@ -131,33 +133,13 @@ class PeerBlobFetcher:
         if spreading is None or lookup is None or not lookup.total:
             await stream.begin()
             return
-        is_wanted = False
-        failure: SpegelGossipError | None = None
-
-        async def watch(scope: trio.CancelScope) -> None:
-            nonlocal is_wanted
-            await spreading.wait_until_slot_is_wanted(stream.digest)
-            is_wanted = True
-            scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch, nursery.cancel_scope)
-            try:
-                await stream.begin()
-            except SpegelGossipError as exc:
-                failure = exc
-            is_wanted = False
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-        if is_wanted:
-            self._yield_slot(stream.digest, lookup)
+        if not await begins_first(stream.begin, partial(spreading.wait_until_slot_is_wanted, stream.digest)):
+            raise SlotYieldedError(stream.digest, lookup.total)
         spreading.began(stream.digest)
 
     def _yield_slot(self, digest: Digest, lookup: SpreadingLookup | None) -> None:
         spreading = self._spreading
-        if spreading is not None and lookup is not None and lookup.total and spreading.may_yield(digest):
-            spreading.yielded(digest)
+        if spreading is not None and lookup is not None and lookup.total and spreading.take_yield(digest):
             raise SlotYieldedError(digest, lookup.total)
 
     def reject(self, digest: Digest) -> None:

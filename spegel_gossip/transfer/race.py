@@ -53,11 +53,16 @@ class _Race:
 
     async def run(self, first: Peer) -> tuple[Peer, Opened] | None:
         """Return the winner, or None where all that were asked have failed and were given up."""
-        async with trio.open_nursery() as nursery:
-            self._begin(first, nursery)
-            delay = self._opener.hedges.delay if self._opener.sources.is_hedgeable else None
-            if delay is not None:
-                nursery.start_soon(self._hedge, delay, nursery)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._begin(first, nursery)
+                delay = self._opener.hedges.delay if self._opener.sources.is_hedgeable else None
+                if delay is not None:
+                    nursery.start_soon(self._hedge, delay, nursery)
+        except BaseException:
+            if self._won is not None:  # in the moment in which whoever asked left
+                self._won[1].response.close(drained=False)
+            raise
         for peer in self._running.values():
             self._opener.sources.put_back(peer)
         if self._won is None and self._too_short is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
 from spegel_gossip.content import ContentNotFoundError, ContentStore, ContentStoreError, PartialStatus
+from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import (
     FetchNeed,
@@ -77,25 +79,31 @@ class Spreading:
         return self._router.peer(name)
 
     async def wait_until_slot_is_wanted(self, digest: Digest) -> None:
-        """Return once a request has been held for as long as it may be while a lease here has no byte."""
+        """Return once a request has been held for as long as it may be while a lease here has no byte.
+
+        Whoever it returns to has taken one of the blob's few yields, and gives its slot back.
+        """
         begun_at = trio.current_time()
         while True:
             await trio.sleep(LOOK_INTERVAL)
-            now = trio.current_time()
-            if now - begun_at < HOLD_TIMEOUT or not self._yields.may_yield(digest, now):
+            if trio.current_time() - begun_at < HOLD_TIMEOUT or not self.may_yield(digest):
                 continue
-            if self._router.byteless_leases(but=digest):
+            # Taken in the same moment: several requests of one blob come to look together.
+            if self._router.byteless_leases(but=digest) and self.take_yield(digest):
                 return
 
     def may_yield(self, digest: Digest) -> bool:
         """Return whether an answer without a byte would be borne."""
         return self._yields.may_yield(digest, trio.current_time())
 
-    def yielded(self, digest: Digest) -> None:
-        """Count an answer without a byte."""
+    def take_yield(self, digest: Digest) -> bool:
+        """Count an answer without a byte, if one more would be borne; return whether it would."""
+        if not self.may_yield(digest):
+            return False
         metrics.YIELDS.inc()
         self.yields += 1
         self._yields.yielded(digest, trio.current_time())
+        return True
 
     def began(self, digest: Digest) -> None:
         """Take in that a blob's first byte came."""
@@ -167,3 +175,31 @@ class SpreadingLookup:
             return await self._spreading.find(self._digest, need)
         except OwnersUnreachableError:
             return await self._router.lookup(self._digest, Purpose.FETCH)
+
+
+async def begins_first(begin: Callable[[], Awaitable[None]], wait: Callable[[], Awaitable[None]]) -> bool:
+    """Return True once `begin` has returned, or False if `wait` did before; the other one is cancelled.
+
+    Where both have, it has begun: what was opened must be handed on, or nobody would close it.
+
+    Raises:
+        SpegelGossipError: `begin` raised it.
+    """
+    has_begun = False
+    failure: SpegelGossipError | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            await wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch)
+        try:
+            await begin()
+            has_begun = True
+        except SpegelGossipError as exc:
+            failure = exc
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return has_begun

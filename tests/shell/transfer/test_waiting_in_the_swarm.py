@@ -1,12 +1,16 @@
+import gc
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 import trio
+from prometheus_client import REGISTRY
 
+from shell.transfer.bench import ServeStore, holding
 from spegel_gossip.content import ContentStore
+from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.fetching import BlobStream, SlotYieldedError
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.routing import AllHoldersFailedError, FetchNeed, Holders, Peer
+from spegel_gossip.routing import AllHoldersFailedError, FetchNeed, Holders, Peer, Purpose
 from spegel_gossip.splice.delivery import Delivery
 from spegel_gossip.swarm.patience import HOLD_TIMEOUT, MAX_YIELDS
 from spegel_gossip.testing.blob_sources import Then
@@ -14,7 +18,12 @@ from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
 from spegel_gossip.testing.memory_store import MemoryStore
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
-from spegel_gossip.transfer.spreading import Spreading
+from spegel_gossip.transfer.hedging import Hedges
+from spegel_gossip.transfer.opening import Wanted
+from spegel_gossip.transfer.race import Opener
+from spegel_gossip.transfer.reports import Reports
+from spegel_gossip.transfer.sources import Sources
+from spegel_gossip.transfer.spreading import Spreading, begins_first
 from spegel_gossip.wire.client import PeerClient
 
 SIZE = 300_000
@@ -50,14 +59,23 @@ class Owners:
         return self.byteless
 
 
+def received_now() -> float:
+    return REGISTRY.get_sample_value("spegel_gossip_transfer_in_flight", {"direction": "received"}) or 0.0
+
+
 def fetcher_of(
-    owners: Owners, client: PeerClient, digest: Digest, *, answer_timeout: float = LONG
+    owners: Owners,
+    client: PeerClient,
+    digest: Digest,
+    *,
+    answer_timeout: float = LONG,
+    reports: Reports | None = None,
 ) -> PeerBlobFetcher:
     """A fetcher whose containerd has an ingest open for a blob."""
     store: ContentStore = (memory := MemoryStore())
     memory.begin_ingest(digest, total=SIZE)
     config = TransferConfig(answer_timeout=answer_timeout, stall_timeout=LONG)
-    return PeerBlobFetcher(TableRouter(), client, config, spreading=Spreading(owners, store))
+    return PeerBlobFetcher(TableRouter(), client, config, spreading=Spreading(owners, store), reports=reports)
 
 
 async def test_a_slot_is_given_back_where_a_lease_here_waits_for_its_first_byte(client: PeerClient) -> None:
@@ -71,6 +89,95 @@ async def test_a_slot_is_given_back_where_a_lease_here_waits_for_its_first_byte(
     # One more, and containerd would give the blob up.
     with trio.fail_after(LONG / 3), pytest.raises(AllHoldersFailedError, match="no source within"):
         await fetcher.open(digest)
+
+
+async def test_of_three_requests_that_wait_together_two_give_their_slots_back(client: PeerClient) -> None:
+    digest = Digest.of(b"waiting")
+    fetcher = fetcher_of(Owners(byteless=1), client, digest, answer_timeout=HOLD_TIMEOUT * 5)
+    outcomes = []
+
+    async def ask(start: int) -> None:
+        try:
+            await fetcher.open(digest, start=start, is_range=True)
+        except SpegelGossipError as exc:
+            outcomes.append(type(exc))
+
+    with trio.fail_after(LONG / 3):
+        async with trio.open_nursery() as nursery:
+            for start in (0, SIZE // 3, SIZE // 2):
+                nursery.start_soon(ask, start)
+
+    assert outcomes == [SlotYieldedError, SlotYieldedError, AllHoldersFailedError]
+
+
+async def test_what_has_begun_stays_begun_where_its_slot_is_wanted_in_the_same_moment() -> None:
+    first_byte = trio.Event()
+
+    async def wait() -> None:
+        first_byte.set()
+
+    assert await begins_first(first_byte.wait, wait)
+    assert not await begins_first(trio.sleep_forever, trio.lowlevel.checkpoint)
+
+
+class LeavingWhen(Reports):
+    """The client goes at the moment in which its answer has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = trio.CancelScope()
+
+    def opened(self, digest: Digest) -> None:
+        super().opened(digest)
+        self.client.cancel()
+
+
+async def test_an_answer_whose_client_leaves_as_it_begins_is_closed(
+    client: PeerClient, serve_store: ServeStore
+) -> None:
+    digest = Digest.of(bytes(SIZE))
+    owners = Owners([Holders(digest, (await serve_store("whole", holding(bytes(SIZE))),), SIZE)])
+    reports = LeavingWhen()
+    fetcher = fetcher_of(owners, client, digest, reports=reports)
+    in_flight = received_now()
+
+    with reports.client:
+        await fetcher.open(digest)
+
+    assert reports.client.cancelled_caught
+    assert received_now() == in_flight
+
+
+class LeavingHedges(Hedges):
+    """The client goes at the moment in which a holder has answered; a second one waits to be asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = trio.CancelScope()
+
+    def answered(self, seconds: float) -> None:
+        super().answered(seconds)
+        self.client.cancel()
+
+    @property
+    def delay(self) -> float:
+        return LONG
+
+
+async def test_a_connection_whose_client_leaves_as_its_holder_answers_is_closed(
+    client: PeerClient, router: TableRouter, serve_store: ServeStore
+) -> None:
+    digest = Digest.of(bytes(SIZE))
+    router.name_holders([await serve_store("whole", holding(bytes(SIZE)))])
+    sources = Sources(router, digest, Purpose.FETCH, limit=1, is_banned=lambda _digest, _name: False)
+    hedges = LeavingHedges()
+
+    with hedges.client:
+        await Opener(client, sources, hedges, LONG).open(Wanted(digest))
+
+    # That it was not left to the collector is what a warning would say.
+    gc.collect()
+    assert hedges.client.cancelled_caught
 
 
 async def test_a_request_is_held_where_no_lease_here_waits(client: PeerClient) -> None:
