@@ -84,7 +84,12 @@ class PeerBlobFetcher:
         if self._experience.cuts.must_refuse(digest):
             raise AllHoldersFailedError(digest, ["its answers ended without a byte, again and again"])
         sibling = self._experience.families.join(digest, start, is_open_range=is_range and stop is None)
-        lookup = await self._spreading_lookup(digest, start)
+        try:
+            # Joined before it is looked: ranges that begin together must see each other.
+            lookup = await self._spreading_lookup(digest, start)
+        except BaseException:
+            self._experience.families.leave(digest, sibling)
+            raise
         sources = self._sources(digest, Purpose.FETCH, sibling.family, lookup)
         stream = PeerBlobStream(
             Opener(self._client, sources, self._hedges, self._config.first_byte_timeout),

@@ -5,13 +5,13 @@ import pytest
 import trio
 from prometheus_client import REGISTRY
 
-from shell.transfer.bench import ServeStore, holding
+from shell.transfer.bench import Consume, ScriptHolder, ServeStore, holding
 from spegel_gossip.content import ContentStore
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.fetching import BlobStream, SlotYieldedError
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.routing import AllHoldersFailedError, FetchNeed, Holders, Peer, Purpose
-from spegel_gossip.splice.delivery import Delivery
+from spegel_gossip.routing import AllHoldersFailedError, FetchNeed, Holders, NoHolderError, Peer, Purpose
+from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.swarm.patience import HOLD_TIMEOUT, MAX_YIELDS
 from spegel_gossip.testing.blob_sources import Then
 from spegel_gossip.testing.holders import RawAnswer, ScriptedHolder, TableRouter
@@ -146,6 +146,33 @@ async def test_an_answer_whose_client_leaves_as_it_begins_is_closed(
 
     assert reports.client.cancelled_caught
     assert received_now() == in_flight
+
+
+class OnceThenNobody(Owners):
+    async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
+        if not self._answers:
+            raise NoHolderError(digest)
+        return await super().lookup_to_fetch(digest, need)
+
+
+async def test_a_request_whose_client_left_at_once_keeps_no_later_one_from_ending(
+    client: PeerClient, script_holder: ScriptHolder, consume: Consume
+) -> None:
+    digest = Digest.of(b"cut")
+    head = {"Content-Length": str(SIZE - 1_000), "Content-Range": f"bytes 1000-{SIZE - 1}/{SIZE}"}
+    holder = script_holder("short", lambda _head: RawAnswer(206, head, bytes(500), Then.CLOSE))
+    fetcher = fetcher_of(OnceThenNobody([Holders(digest, (holder.peer,), SIZE)]), client, digest)
+    with trio.CancelScope() as left:
+        left.cancel()
+        await fetcher.open(digest)
+
+    # It ends when no stream of the blob is open that began before it.
+    stream = await fetcher.open(digest, start=1_000)
+    with trio.fail_after(LONG / 6):
+        delivery, received = await consume(stream)
+
+    assert len(received) == 500
+    assert delivery.ending is Ending.SOURCE_FAILED
 
 
 class LeavingHedges(Hedges):
