@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import grpc
 import trio
@@ -20,7 +20,7 @@ import trio
 from spegel_gossip.content import ContentStoreUnavailableError
 from spegel_gossip.oci.reference import Reference
 from spegel_gossip.pulling import PullFailedError, PullProblem
-from spegel_gossip.stores.containerd.api import cri_pb2, cri_pb2_grpc
+from spegel_gossip.stores.containerd.api import cri_pb2
 from spegel_gossip.stores.containerd.config import ContainerdConfig
 from spegel_gossip.stores.containerd.link import Link
 from spegel_gossip.stores.containerd.service import ContainerdService
@@ -78,9 +78,12 @@ class ContainerdPuller:
 
 
 def _begin(service: ContainerdService, image: str) -> _Future:
-    stub: Any = cri_pb2_grpc.ImageServiceStub(service.channel)
     request = cri_pb2.PullImageRequest(image=cri_pb2.ImageSpec(image=image))
-    future: _Future = stub.PullImage.future(request, timeout=PULL_TIMEOUT)
+    try:
+        future: _Future = service.cri_images.PullImage.future(request, timeout=PULL_TIMEOUT)
+    except (grpc.RpcError, ValueError) as exc:
+        # The connection was given up while this waited for a thread.
+        raise PullFailedError(PullProblem.UNAVAILABLE, f"containerd went away: {exc}") from exc
     return future
 
 
@@ -106,7 +109,9 @@ def translated(exc: Exception) -> PullFailedError:
         return PullFailedError(
             PullProblem.TIMED_OUT, f"containerd had not pulled it within {PULL_TIMEOUT:.0f} s"
         )
-    if code is grpc.StatusCode.UNAVAILABLE and "failed to pull" not in details:
+    is_gone = code is grpc.StatusCode.UNAVAILABLE and "failed to pull" not in details
+    # CANCELLED: by nobody but this node, whose link to containerd was cut meanwhile.
+    if is_gone or code is grpc.StatusCode.CANCELLED:
         return PullFailedError(PullProblem.UNAVAILABLE, f"containerd went away: {details[-MAX_DETAIL:]}")
     problem = PullProblem.FAILED
     if _UNAUTHORISED.search(details):

@@ -24,6 +24,7 @@ from spegel_gossip.stores.containerd import metrics
 from spegel_gossip.stores.containerd.api import (
     content_pb2,
     content_pb2_grpc,
+    cri_pb2_grpc,
     events_pb2,
     events_pb2_grpc,
     images_pb2,
@@ -72,11 +73,16 @@ class ContainerdService:
         self._introspection: Any = introspection_pb2_grpc.IntrospectionStub(self._channel)
         self._namespaces: Any = namespaces_pb2_grpc.NamespacesStub(self._channel)
         self._version: Any = version_pb2_grpc.VersionStub(self._channel)
+        # Made here as all of them are: grpcio ends the process where a stub is made on a closed channel.
+        self._cri_images: Any = cri_pb2_grpc.ImageServiceStub(self._channel)
 
     @property
-    def channel(self) -> grpc.Channel:
-        """The connection itself; whoever calls through it translates grpc's errors."""
-        return self._channel
+    def cri_images(self) -> Any:  # noqa: ANN401  # stubs
+        """The CRI plugin's image service; whoever calls it translates grpc's errors.
+
+        Once the connection was closed, a call raises ValueError.
+        """
+        return self._cri_images
 
     def close(self) -> None:
         """Drop the connection; calls in flight fail."""

@@ -17,6 +17,8 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.stores.containerd.api import (
     content_pb2,
     content_pb2_grpc,
+    cri_pb2,
+    cri_pb2_grpc,
     events_pb2_grpc,
     images_pb2,
     images_pb2_grpc,
@@ -52,6 +54,7 @@ class FakeContainerd:
         self.refuses_aborts = False
         self.answers = threading.Event()
         self.answers.set()
+        self.pull_came = threading.Event()
         self._asked = threading.Condition()
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._server: Any = None
@@ -60,6 +63,7 @@ class FakeContainerd:
         self._server = grpc.server(ThreadPoolExecutor(8))
         handlers = _Handlers(self)
         content_pb2_grpc.add_ContentServicer_to_server(handlers, self._server)
+        cri_pb2_grpc.add_ImageServiceServicer_to_server(_Pulls(self), self._server)
         images_pb2_grpc.add_ImagesServicer_to_server(_Images(self), self._server)
         events_pb2_grpc.add_EventsServicer_to_server(handlers, self._server)
         introspection_pb2_grpc.add_IntrospectionServicer_to_server(handlers, self._server)
@@ -199,3 +203,13 @@ class _Namespaces(namespaces_pb2_grpc.NamespacesServicer):  # type: ignore[misc]
         return namespaces_pb2.ListNamespacesResponse(
             namespaces=[namespaces_pb2.Namespace(name=one) for one in self._fake.namespaces]
         )
+
+
+class _Pulls(cri_pb2_grpc.ImageServiceServicer):  # type: ignore[misc]  # generated, untyped
+    def __init__(self, fake: FakeContainerd) -> None:
+        self._fake = fake
+
+    def PullImage(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802  # gRPC's
+        self._fake.pull_came.set()
+        self._fake.answers.wait()
+        return cri_pb2.PullImageResponse()
