@@ -197,12 +197,17 @@ class _Channel:
             both.cancel()
 
     async def _decrypt(self, far: trio.socket.SocketType) -> None:
+        # The first request may have come in one piece with the end of the handshake.
+        await self._hand_over(far)
         while data := await self._sock.recv(CHUNK):
             self._incoming.write(data)
-            plain = self._read()
-            await self._flush()  # TLS may have something to say of its own
-            await send_all(far, plain)
+            await self._hand_over(far)
         far.shutdown(socket.SHUT_WR)
+
+    async def _hand_over(self, far: trio.socket.SocketType) -> None:
+        plain = self._read()
+        await self._flush()  # TLS may have something to say of its own
+        await send_all(far, plain)
 
     async def _encrypt(self, far: trio.socket.SocketType) -> None:
         while data := await far.recv(CHUNK):

@@ -100,6 +100,44 @@ async def test_a_blob_arrives_over_a_connection_that_is_kept(bench: Bench, autho
     assert [await fetch(client, peer) == BLOB for _ in range(3)] == [True] * 3
 
 
+async def test_a_request_that_comes_in_one_piece_with_the_handshakes_end_is_read(
+    bench: Bench, authority: Authority
+) -> None:
+    node = await bench.tls(authority.issue("server"))
+    ours, theirs = trio.socket.socketpair()
+    plain: list[bytes] = []
+
+    async def serve() -> None:
+        with await node.accept(theirs) as near:
+            plain.append(await near.recv(100))
+
+    with trio.fail_after(30), ours:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            await ours.send(await _handshake(ours, authority.issue("client"), then=b"GET /blob"))
+
+    assert plain == [b"GET /blob"]
+
+
+async def _handshake(sock: trio.socket.SocketType, files: TlsFiles, *, then: bytes) -> bytes:
+    """Do a client's part of a handshake; return its last words, and what follows them, unsent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_cert_chain(files.certificate, files.key)
+    context.load_verify_locations(files.authority)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing)
+    while True:
+        try:
+            client.do_handshake()
+        except ssl.SSLWantReadError:
+            await sock.send(outgoing.read())
+            incoming.write(await sock.recv(64 << 10))
+        else:
+            client.write(then)
+            return outgoing.read()
+
+
 async def test_what_travels_is_not_the_blob(bench: Bench, authority: Authority) -> None:
     peer = await bench.serve(authority.issue("server"))
     client = await bench.client(authority.issue("client"))
