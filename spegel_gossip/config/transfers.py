@@ -85,7 +85,8 @@ class TransferSettings:
             "upload-limit",
             parse_size,
             "SIZE",
-            "Bytes a second sent to other nodes, all together: `100MiB`.",
+            "Bytes a second sent to other nodes, all together: `100MiB`. At least 64KiB, which is what each "
+            "upload has: under 16MiB fewer than 256 are sent at once.",
             default_text="none",
         ),
     )
@@ -152,3 +153,5 @@ class TransferSettings:
     def __post_init__(self) -> None:
         """Refuse what does not belong together."""
         _ = self.peer_tls
+        if self.upload_limit is not None:
+            TransferConfig(upload_rate=self.upload_limit)

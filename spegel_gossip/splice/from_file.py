@@ -62,7 +62,7 @@ class FileSender:
                 offset, min(turn, available), stop=offset + available, now=trio.current_time()
             )
             # Who waits in a thread keeps nobody waiting, so it may as well get a window at once.
-            size = min(WINDOW if is_cold else turn, available)
+            size = min(self._outlet.turn(WINDOW if is_cold else turn), available)
             await self._permit(offset + size)
             try:
                 sent = await self._send_cold(offset, size) if is_cold else self._send(offset, size)

@@ -78,6 +78,10 @@ class Outlet:
         """Return the socket's descriptor; -1 once it was closed."""
         return self._sock.fileno()
 
+    def turn(self, usual: int) -> int:
+        """Return how many bytes to send at once: less than usual where others wait for the same rate."""
+        return usual if self._throttle is None else min(usual, self._throttle.turn)
+
     async def permit(self, count: int) -> None:
         """Wait until the rate allows so many bytes; no time is held against anybody meanwhile."""
         if self._throttle is not None:

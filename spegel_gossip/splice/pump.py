@@ -202,7 +202,7 @@ class Pump:
             data = b""
             with trio.move_on_at(outlet.give_up_at):
                 try:
-                    data = await reader.read_at(offset, min(READ_CHUNK, stop - offset))
+                    data = await reader.read_at(offset, min(outlet.turn(READ_CHUNK), stop - offset))
                 except ContentStoreError as exc:
                     raise SourceFailedError(str(exc)) from exc
             if not data:

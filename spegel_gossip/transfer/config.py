@@ -46,16 +46,32 @@ class TransferConfig:
     upload_rate: int | None = None
     """Bytes a second sent to other nodes, all together; None for as many as the network takes."""
 
+    min_upload_rate: int = 64 << 10
+    """Bytes a second left for each upload under `upload_rate`: where it is too low for `max_uploads`, fewer
+    are sent at once. Four times what a reader finds too little."""
+
     manifest_cache_bytes: int = 16 << 20
     """Verified manifests kept in memory. All of containerd ask for the same few in one roll-out."""
+
+    @property
+    def uploads_at_once(self) -> int:
+        """Blobs sent at once: no more than the upload rate has enough for."""
+        if self.upload_rate is None:
+            return self.max_uploads
+        return min(self.max_uploads, self.upload_rate // self.min_upload_rate)
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         for name in ("first_byte_timeout", "stall_timeout", "answer_timeout", "slow_timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be > 0 seconds, got {getattr(self, name)}")
-        if self.upload_rate is not None and self.upload_rate < 1:
-            raise ConfigError(f"upload_rate must be at least 1 byte a second, got {self.upload_rate}")
+        if self.min_upload_rate < 1:
+            raise ConfigError(f"min_upload_rate must be at least 1 byte a second, got {self.min_upload_rate}")
+        if self.upload_rate is not None and self.upload_rate < self.min_upload_rate:
+            raise ConfigError(
+                f"an upload limit of {self.upload_rate} bytes a second is too low for a single upload, which "
+                f"every reader would give up: give at least {self.min_upload_rate >> 10}KiB"
+            )
         if not 0 <= self.slow_fraction < 1:
             raise ConfigError(f"slow_fraction must be in [0, 1), got {self.slow_fraction}")
         if self.min_rate < 0:

@@ -64,7 +64,7 @@ class TransferServer:
         self._readers = Readers(config.max_partial_uploads)
         self._store = store
         self._place_of = place_of
-        self._max_uploads = config.max_uploads
+        self._max_uploads = config.uploads_at_once
         self._pump = pump
         self._throttle = None if config.upload_rate is None else Throttle(config.upload_rate)
         self._uploads = 0

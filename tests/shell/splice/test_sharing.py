@@ -30,7 +30,12 @@ class CountingThrottle(Throttle):
         super().__init__(1e12)
         self.taken = 0
 
+    @property
+    def turn(self) -> int:
+        return 48 << 10
+
     async def take(self, count: int) -> None:
+        assert count <= self.turn
         self.taken += count
         await super().take(count)
 

@@ -164,9 +164,11 @@ async def test_a_disk_that_fails_in_the_middle_ends_the_answer_short_by_fin(
 
 
 class TestWithOneUpload:
-    @pytest.fixture
-    def config(self) -> TransferConfig:
-        return TransferConfig(max_uploads=1)
+    @pytest.fixture(params=["by number", "by rate"])
+    def config(self, request: pytest.FixtureRequest) -> TransferConfig:
+        if request.param == "by number":
+            return TransferConfig(max_uploads=1)
+        return TransferConfig(upload_rate=100 << 20, min_upload_rate=80 << 20)
 
     async def test_one_blob_too_many_is_sent_elsewhere_and_manifests_are_not(
         self, client: PeerClient, serve_store: ServeStore, blob: Blob

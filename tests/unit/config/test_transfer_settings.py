@@ -37,6 +37,12 @@ def test_what_is_no_count_is_refused(text: str) -> None:
         parse_count(text)
 
 
+def test_an_upload_limit_that_no_reader_would_bear_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 64KiB"):
+        NodeConfig(plaintext=True, upload_limit=63 << 10)
+    assert NodeConfig(plaintext=True, upload_limit=64 << 10).upload_limit == 64 << 10
+
+
 FILES: dict[str, Any] = {f"peer_tls_{name}": Path(f"/{name}") for name in ("cert", "key", "ca")}
 
 

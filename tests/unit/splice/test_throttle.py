@@ -3,6 +3,7 @@ import trio
 import trio.testing
 
 from spegel_gossip.splice.throttle import BURST_SECONDS, Throttle
+from spegel_gossip.transfer.config import TransferConfig
 
 RATE = 1000.0
 
@@ -44,6 +45,28 @@ async def test_all_who_send_under_it_share_the_rate_evenly(autojump_clock: trio.
 
     assert max(ended.values()) - began == pytest.approx(4000 / RATE, abs=0.4)
     assert max(ended.values()) - min(ended.values()) <= 0.5
+
+
+@pytest.mark.parametrize(("rate", "senders"), [(2 << 20, 32), (10 << 20, 160), (64 << 20, 256)])
+@pytest.mark.parametrize("usual", [64 << 10, 1 << 20])
+async def test_whoever_sends_under_it_is_not_silent_for_as_long_as_readers_bear(
+    rate: int, senders: int, usual: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    throttle = Throttle(rate)
+    pauses: list[float] = []
+
+    async def send() -> None:
+        sent_at = trio.current_time()
+        for _ in range(12):
+            await throttle.take(min(usual, throttle.turn))
+            pauses.append(trio.current_time() - sent_at)
+            sent_at = trio.current_time()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(senders):
+            nursery.start_soon(send)
+
+    assert max(pauses) < TransferConfig().stall_timeout * 0.8
 
 
 def test_no_rate_at_all_is_a_mistake() -> None:

@@ -46,6 +46,7 @@ def test_putting_one_twice_does_not_count_it_twice() -> None:
         {"max_sources": 0},
         {"max_uploads": 0},
         {"manifest_cache_bytes": -1},
+        {"min_upload_rate": 0},
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, int]) -> None:
