@@ -60,7 +60,7 @@ def encode_fetch(message: FetchMessage) -> bytes:
             ]
             line = [message.uplink, _FLAG_SPARE * message.has_spare]
             return pack(
-                FetchKind.PROGRESS, message.id, [message.byteless, int(message.is_growing), items, *line]
+                FetchKind.PROGRESS, message.id, [message.sharing, int(message.is_growing), items, *line]
             )
 
 
@@ -124,7 +124,7 @@ def _decode_told(id_: int, fields: Sequence[object]) -> FetchMessage:
 
 
 def _decode_progress(id_: int, fields: Sequence[object]) -> FetchMessage:
-    byteless, is_growing, items, *more = array(fields, at_least=3, at_most=_MAX_FIELDS)
+    sharing, is_growing, items, *more = array(fields, at_least=3, at_most=_MAX_FIELDS)
     uplink, flags = more[:2] if len(more) > 1 else (0, 0)
     told = []
     for one in array(items, at_most=MAX_PROGRESS_ITEMS):
@@ -141,7 +141,7 @@ def _decode_progress(id_: int, fields: Sequence[object]) -> FetchMessage:
         )
     return Progress(
         id_,
-        uint(byteless, _MAX_SMALL),
+        uint(sharing, _MAX_SMALL),
         bool(uint(is_growing, _MAX_SMALL)),
         tuple(told),
         uint(uplink, MAX_U64),

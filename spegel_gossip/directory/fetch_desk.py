@@ -121,7 +121,7 @@ class FetchDesk:
         items: Sequence[ProgressItem],
         *,
         deciders: Sequence[str] = (),
-        byteless: int,
+        sharing: int,
         is_growing: bool,
         uplink: int = 0,
         has_spare: bool = False,
@@ -133,7 +133,7 @@ class FetchDesk:
         Args:
             items: the ingests
             deciders: for each of them who named its source; empty if nobody did
-            byteless: as in `Progress`
+            sharing: as in `Progress`
             is_growing: as in `Progress`
             uplink: as in `Progress`
             has_spare: as in `Progress`
@@ -151,7 +151,7 @@ class FetchDesk:
             for start in range(0, len(theirs), MAX_PROGRESS_ITEMS):
                 self._next_id += 1
                 some = tuple(theirs[start : start + MAX_PROGRESS_ITEMS])
-                message = Progress(self._next_id, byteless, is_growing, some, uplink, has_spare)
+                message = Progress(self._next_id, sharing, is_growing, some, uplink, has_spare)
                 if owner == self._directory.name:
                     self._set_time(now, unix_ms)
                     self.leases.progress(owner, message, now, unix_ms)

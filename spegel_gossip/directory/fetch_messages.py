@@ -127,8 +127,8 @@ class Progress:
     """Receiver to owner: how far my ingests are."""
 
     id: int
-    byteless: int
-    """Blobs of the sender's without a step yet: they share its line, and upstream's, with each other."""
+    sharing: int
+    """Blobs of the sender's that share its line: without a step yet, or fetched from upstream."""
     is_growing: bool
     """Whether any fetch of the sender's from upstream grew since its last report."""
     items: tuple[ProgressItem, ...]

@@ -90,7 +90,7 @@ class Grants:
         report: Progress,
         item: ProgressItem,
         *,
-        has_grown: bool,
+        grown: int,
         now: float,
     ) -> None:
         """Take in what a lease's holder says of it; what was said under a lost one is not believed."""
@@ -102,10 +102,10 @@ class Grants:
             spread.detach(receiver)
         if lease.token != item.token:
             return
-        lease.heard_at, lease.sharing = now, report.byteless
+        lease.heard_at, lease.sharing = now, report.sharing
         lease.is_complete = 0 < item.total <= item.offset
-        if has_grown:
-            lease.stepped(now)
+        if grown > 0:
+            lease.stepped(grown, now)
             spread.serves()
         elif report.is_growing and not lease.has_stepped:
             lease.stepped_at = now

@@ -26,7 +26,7 @@ from spegel_gossip.directory.fetch_messages import (
 from spegel_gossip.directory.granting import CROWD_INTERVAL, Grants
 from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.directory.parents import Candidate, Known, allow_for_uplink, choose_source
-from spegel_gossip.directory.spread import MAX_RECEIVERS, LeaseView, Receiver, Spread
+from spegel_gossip.directory.spread import MAX_RECEIVERS, STEP_BYTES, LeaseView, Receiver, Spread
 from spegel_gossip.swim.names import name_hash
 
 RECEIVER_TIMEOUT: Final = 5.0
@@ -43,9 +43,6 @@ BUSY_INTERVAL: Final = 1.0
 
 FAILED_INTERVAL: Final = 30.0
 """Seconds for which a source that failed a node is not named to it."""
-
-STEP_BYTES: Final = 1 << 20
-"""containerd writes a growing blob in steps of this size."""
 
 GROWING_INTERVAL: Final = 3.0
 """Seconds for which a node that grew counts as growing, whoever it gets the bytes from."""
@@ -252,10 +249,10 @@ class Leases:
         if sender not in spread.receivers and len(spread.receivers) >= MAX_RECEIVERS:
             return
         receiver = self._receiver(spread, sender, now, unix_ms)
-        has_grown = item.offset > receiver.offset
+        grown = item.offset - receiver.offset
         receiver.heard_at, receiver.offset = now, item.offset
         receiver.total = item.total or receiver.total
-        if has_grown:
+        if grown > 0:
             receiver.grown_until = now + GROWING_INTERVAL
             spread.gather_until = 0.0
         if item.parent and receiver.parent is None and not item.token:
@@ -265,7 +262,7 @@ class Leases:
         if item.state == ProgressState.DONE:
             self._done(spread, receiver)
         elif item.token and item.token not in spread.fenced:
-            self._grants.progress(spread, receiver, report, item, has_grown=has_grown, now=now)
+            self._grants.progress(spread, receiver, report, item, grown=grown, now=now)
         if report.uplink:
             self._uplinks[sender] = report.uplink
         allow_for_uplink(spread, receiver, self._uplinks, has_spare=report.has_spare, now=now)

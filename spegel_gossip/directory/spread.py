@@ -13,6 +13,9 @@ from typing import Final
 from spegel_gossip.directory.fetch_messages import FetchAsk
 from spegel_gossip.directory.keys import PackedKey
 
+STEP_BYTES: Final = 1 << 20
+"""containerd writes a growing blob in steps of this size."""
+
 MAX_RECEIVERS: Final = 4_096
 """Nodes remembered for one blob."""
 
@@ -29,7 +32,7 @@ FIRST_STEP_TIMEOUT: Final = 10.0
 """Seconds a lease has for its first step, while nothing else of its holder grows."""
 
 MAX_SHARED_LINE: Final = 12
-"""Blobs without a byte that are taken to share the line to upstream, at most: a bound on the patience."""
+"""Blobs that are taken to share the line to upstream, at most: a bound on the patience."""
 
 STEP_TIMEOUT: Final = 2.0
 """Seconds without a step, at least, after which a lease that had one is lost."""
@@ -61,10 +64,14 @@ class Lease:
     sharing: int = 1
     is_complete: bool = False
 
-    def stepped(self, now: float) -> None:
-        """Take in that it grew."""
+    def stepped(self, grown: int, now: float) -> None:
+        """Take in that it grew by so many bytes.
+
+        A report that tells of several steps, because the one before it was lost, says how long each took.
+        """
         began_at = self.stepped_at if self.has_stepped else self.granted_at
-        self.longest_step = max(now - began_at, self.longest_step * _STEP_MEMORY)
+        step = (now - began_at) / max(grown // STEP_BYTES, 1)
+        self.longest_step = max(step, self.longest_step * _STEP_MEMORY)
         self.stepped_at, self.has_stepped = now, True
 
     @property

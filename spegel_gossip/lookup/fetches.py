@@ -325,7 +325,7 @@ class Fetches:
         self._desk.report(
             items,
             deciders=[one.decider for one in report.receptions],
-            byteless=report.byteless,
+            sharing=report.sharing,
             is_growing=report.is_growing,
             uplink=self._uplink.rate(now),
             has_spare=self._uplink.has_spare(now),

@@ -46,6 +46,9 @@ DRIP_RATE: Final = 500_000.0
 At less, a lease holder makes no step of 1 MiB in the 2 s that its lease bears.
 """
 
+MAX_DRIP_FACTOR: Final = 4
+"""Times that the patience with a drip grows to at most: whole copies may have come to be meanwhile."""
+
 RATE_SAMPLE: Final = 1.0
 """Seconds of waiting over which a rate is taken: a step that was there already comes at any rate."""
 
@@ -59,22 +62,34 @@ class Yields:
     """How often each blob's request gave its slot back, of late."""
 
     def __init__(self) -> None:
-        self._yielded: OrderedDict[Digest, tuple[int, float]] = OrderedDict()
+        self._yielded: OrderedDict[Digest, tuple[int, float, float]] = OrderedDict()
+        """How often, until when that counts, and when it was first."""
 
     def count(self, digest: Digest, now: float) -> int:
         """Return how often it did."""
-        count, until = self._yielded.get(digest, (0, 0.0))
+        count, until, _ = self._yielded.get(digest, (0, 0.0, 0.0))
         return count if now < until else 0
 
     def may_yield(self, digest: Digest, now: float) -> bool:
         """Return whether it may do so once more."""
         return self.count(digest, now) < MAX_YIELDS
 
+    def hold_timeout(self, digest: Digest, usual: float, now: float) -> float:
+        """Return the seconds that an answer which begins now may take for its first byte.
+
+        The last one that containerd would bear has what the one before it left of its time: where a slow
+        registry has given no byte yet, answers that gave a slot back at once were no time to wait in.
+        """
+        if self.may_yield(digest, now):
+            return usual
+        _, _, since = self._yielded[digest]
+        return max(usual, MAX_YIELDS * usual - (now - since))
+
     def yielded(self, digest: Digest, now: float) -> None:
         """Count one."""
         count = self.count(digest, now) + 1
-        self._yielded.pop(digest, None)
-        self._yielded[digest] = (count, now + YIELD_MEMORY)
+        _, _, since = self._yielded.pop(digest, (0, 0.0, now))
+        self._yielded[digest] = (count, now + YIELD_MEMORY, now if count == 1 else since)
         if len(self._yielded) > MAX_REMEMBERED:
             self._yielded.popitem(last=False)
 
@@ -88,7 +103,7 @@ class Drip:
 
     Bytes that drip in keep a request from ever being silent, and whoever reads would crawl with a lease
     holder whose line is bad. The owner knows better: it has seen whether the holder still grows. It may
-    well name the same source again, so each time the patience is twice as long.
+    well name the same source again, so the patience doubles, up to a bound.
     """
 
     def __init__(self) -> None:
@@ -123,5 +138,5 @@ class Drip:
         self._behind = max(0.0, self._behind + waited - moved / enough)
         if self._behind < patience * self._factor:
             return False
-        self._factor *= 2
+        self._factor = min(self._factor * 2, MAX_DRIP_FACTOR)
         return True

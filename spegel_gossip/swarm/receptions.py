@@ -60,6 +60,11 @@ class Reception:
         return self.state is ReceptionState.ARRIVING and self.offset == self.begun_at
 
     @property
+    def is_fetched(self) -> bool:
+        """Whether it comes from upstream."""
+        return bool(self.token) and self.state is ReceptionState.ARRIVING
+
+    @property
     def is_byteless_lease(self) -> bool:
         """Whether its upstream request may still wait for a slot."""
         return bool(self.token) and self.is_byteless
@@ -69,7 +74,8 @@ class Reception:
 class Report:
     """What the owners are to be told now."""
 
-    byteless: int
+    sharing: int
+    """Blobs that share this node's line to upstream: fetched here, or without a byte yet."""
     is_growing: bool
     receptions: tuple[Reception, ...]
 
@@ -151,9 +157,7 @@ class Receptions:
 
     def leases(self) -> list[Reception]:
         """Return what is fetched from upstream here."""
-        return [
-            one for one in self._receptions.values() if one.token and one.state is ReceptionState.ARRIVING
-        ]
+        return [one for one in self._receptions.values() if one.is_fetched]
 
     def next_report_at(self) -> float | None:
         """Return when the owners are to be told, in the past for at once; None while nothing arrives."""
@@ -168,8 +172,10 @@ class Receptions:
         told = everything if is_round else tuple(one for one in everything if one.is_news)
         if not told:
             return None
-        # All of them, and not only our leases: what we wait for is fetched by others over the same line.
-        report = Report(sum(one.is_byteless for one in everything), self._has_grown, told)
+        # Not only our leases: what we wait for is fetched by others over the same line. And not only what has
+        # no byte yet: a lease whose request waits for a slot gets it when those that have the slots are done.
+        sharing = sum(one.is_byteless or one.is_fetched for one in everything)
+        report = Report(sharing, self._has_grown, told)
         if is_round:
             self._round_at = now + REPORT_INTERVAL
             self._has_grown = False

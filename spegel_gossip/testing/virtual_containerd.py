@@ -20,7 +20,7 @@ LOOK_INTERVAL: Final = 0.1
 """Seconds between two looks at what is held, by the mirror."""
 
 ANSWER_TIMEOUT: Final = 20.0
-"""Seconds without a byte after which the mirror ends a request, whatever it waits for."""
+"""Seconds without a byte after which the mirror ends a request that is not the last."""
 
 
 class VirtualContainerd:
@@ -101,6 +101,7 @@ class VirtualContainerd:
         fetch.failed.clear()
         fetch.stalled.clear()
         fetch.drip = Drip()
+        fetch.hold_timeout = node.yields.hold_timeout(swarm.digests[fetch.blob], ANSWER_TIMEOUT, swarm.now)
         if not swarm.has_swarm:
             self.go_upstream(node, fetch)
             return
@@ -121,10 +122,12 @@ class VirtualContainerd:
         is_byteless = fetch.arrived_at < fetch.asked_at
         can_yield = is_byteless and node.yields.may_yield(digest, swarm.now)
         is_slot_wanted = swarm.has_shared_slots and node.receptions.byteless_leases(but=digest) > 0
-        if waited >= ANSWER_TIMEOUT and is_byteless and not can_yield:
+        if waited >= fetch.hold_timeout and is_byteless and not can_yield:
             swarm.left_alone(node, fetch)
             self.go_upstream(node, fetch)
-        elif (can_yield and is_slot_wanted) or waited >= ANSWER_TIMEOUT:
+        elif (can_yield and is_slot_wanted) or waited >= (
+            fetch.hold_timeout if is_byteless else ANSWER_TIMEOUT
+        ):
             if is_byteless:
                 node.yields.yielded(digest, swarm.now)
                 swarm.yields += 1

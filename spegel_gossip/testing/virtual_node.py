@@ -50,6 +50,8 @@ class Fetch:
     """When the last step came."""
     grown_at: float = 0.0
     """From when the patience with the source counts."""
+    hold_timeout: float = 0.0
+    """Seconds that the mirror holds its present request for a first byte."""
     drips_until: float = 0.0
     """Until when bytes of a step come from a node: to whoever waits for a byte it is not silent."""
     drip: Drip = field(default_factory=Drip)

@@ -93,6 +93,8 @@ class VirtualSwarm:
         """Of them and of the leases: those given while another node had it all, or more of it and growing."""
         self.is_split_known = False
         """Whether each side has declared the nodes of the others dead."""
+        self.registry_piece = step
+        """Bytes that the registry sends each at a time: less than a step, and all steps take longer."""
         self.is_registry_away = False
         """Whether connections to it are refused, and those that were open have broken."""
         self.keeps_ingests = True
@@ -266,7 +268,7 @@ class VirtualSwarm:
             key = pack_key(one.digest)
             parent = name_hash(one.parent) if one.parent else 0
             item = ProgressItem(key, one.token, one.offset, one.total, _STATES[one.state], parent)
-            message = Progress(0, report.byteless, report.is_growing, (item,), uplink, has_spare)
+            message = Progress(0, report.sharing, report.is_growing, (item,), uplink, has_spare)
             for owner in self.owners_of(self.blob_of[key], node.name):
                 self.after(LATENCY, partial(self._progress, owner, node.name, message))
 
@@ -285,8 +287,9 @@ class VirtualSwarm:
         parent: VirtualNode | None,
         *,
         available: int | None = None,
+        sent: int = 0,
     ) -> None:
-        """Send a node the next step of a blob, from the registry or from another node."""
+        """Send a node the next step of a blob, or the rest of it, from the registry or from another node."""
         if fetch.turn != turn or not node.is_alive:
             return
         if parent is None and self.is_registry_away:
@@ -299,9 +302,14 @@ class VirtualSwarm:
         size = self.sizes[fetch.blob]
         count = min(self._step, (size if available is None else available) - fetch.offset)
         link = self.registry if parent is None else parent.uplink
-        done_at = max(link.send(count, self.now), node.downlink.send(count, self.now))
+        piece = count - sent if parent is not None else min(count - sent, self.registry_piece)
+        done_at = max(link.send(piece, self.now), node.downlink.send(piece, self.now))
         if parent is None:
-            done_at = max(done_at, self.now + count / node.upstream_rate)
+            done_at = max(done_at, self.now + piece / node.upstream_rate)
+            if sent + piece < count:
+                rest = partial(self.step, node, fetch, turn, None, sent=sent + piece)
+                self.after(done_at - self.now, rest)
+                return
         else:
             fetch.drips_until = done_at
             parent.meter.upload_began()

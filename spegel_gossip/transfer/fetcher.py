@@ -99,10 +99,10 @@ class PeerBlobFetcher:
             experience=self._experience,
             config=self._config,
         )
-        begun_at = trio.current_time()
+        begun_at, timeout = trio.current_time(), self._hold_timeout(digest, lookup)
         has_begun = False
         try:
-            with metrics.HELD.track_inprogress(), trio.move_on_after(self._config.answer_timeout):
+            with metrics.HELD.track_inprogress(), trio.move_on_after(timeout):
                 await self._begin(stream, lookup)
                 has_begun = True
         finally:
@@ -111,7 +111,7 @@ class PeerBlobFetcher:
                 await stream.aclose(delivered=0)
         if not has_begun:
             self._yield_slot(digest, lookup)
-            raise _out_of_time(digest, sources, self._config)
+            raise _out_of_time(digest, sources, timeout)
         metrics.FIRST_BYTE_SECONDS.labels("blob").observe(trio.current_time() - begun_at)
         return stream
 
@@ -129,7 +129,7 @@ class PeerBlobFetcher:
             digest,
             status,
             start=start,
-            can_yield=can_yield and status.total > 0,
+            can_yield=can_yield,
             is_readable=is_readable,
         )
 
@@ -141,6 +141,12 @@ class PeerBlobFetcher:
         if not await begins_first(stream.begin, partial(spreading.wait_until_slot_is_wanted, stream.digest)):
             raise SlotYieldedError(stream.digest, lookup.total)
         spreading.began(stream.digest)
+
+    def _hold_timeout(self, digest: Digest, lookup: SpreadingLookup | None) -> float:
+        usual = self._config.answer_timeout
+        if self._spreading is None or lookup is None:
+            return usual
+        return self._spreading.hold_timeout(digest, usual)
 
     def _yield_slot(self, digest: Digest, lookup: SpreadingLookup | None) -> None:
         spreading = self._spreading
@@ -172,7 +178,7 @@ class PeerBlobFetcher:
         sources = self._sources(digest, Purpose.READ)
         with trio.move_on_after(self._config.answer_timeout):
             return await self._size(digest, sources)
-        raise _out_of_time(digest, sources, self._config)
+        raise _out_of_time(digest, sources, self._config.answer_timeout)
 
     async def _size(self, digest: Digest, sources: Sources) -> int:
         while True:
@@ -228,7 +234,7 @@ class PeerBlobFetcher:
             sources = self._sources(digest, Purpose.READ)
         with metrics.HELD.track_inprogress(), trio.move_on_after(self._config.answer_timeout):
             return await self._manifest_from_any(digest, sources)
-        raise _out_of_time(digest, sources, self._config)
+        raise _out_of_time(digest, sources, self._config.answer_timeout)
 
     async def _manifest_from_any(self, digest: Digest, sources: Sources) -> bytes:
         begun_at = trio.current_time()
@@ -292,5 +298,5 @@ class PeerBlobFetcher:
         return b"".join(chunks)
 
 
-def _out_of_time(digest: Digest, sources: Sources, config: TransferConfig) -> AllHoldersFailedError:
-    return AllHoldersFailedError(digest, [*sources.attempts, f"no source within {config.answer_timeout:g} s"])
+def _out_of_time(digest: Digest, sources: Sources, timeout: float) -> AllHoldersFailedError:
+    return AllHoldersFailedError(digest, [*sources.attempts, f"no source within {timeout:g} s"])

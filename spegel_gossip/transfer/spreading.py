@@ -92,6 +92,14 @@ class Spreading:
             if self._router.byteless_leases(but=digest) and self.take_yield(digest):
                 return
 
+    def status_of(self, digest: Digest, before: PartialStatus) -> PartialStatus:
+        """Return how far containerd's own ingest is by now; as before, where that is not known."""
+        return self._store.partials().get(digest, before)
+
+    def hold_timeout(self, digest: Digest, usual: float) -> float:
+        """Return the seconds that the next answer may take for its first byte."""
+        return self._yields.hold_timeout(digest, usual, trio.current_time())
+
     def may_yield(self, digest: Digest) -> bool:
         """Return whether an answer without a byte would be borne."""
         return self._yields.may_yield(digest, trio.current_time())
@@ -140,6 +148,9 @@ class SpreadingLookup:
     @property
     def total(self) -> int:
         """Bytes of the blob as containerd has it; 0 if it does not know."""
+        if not self._status.total:
+            # containerd writes it after the ingest's name: the first look may have come too early.
+            self._status = self._spreading.status_of(self._digest, self._status)
         return self._status.total
 
     def peer(self, name: str) -> Peer | None:
@@ -162,13 +173,13 @@ class SpreadingLookup:
         self._found_at = trio.current_time()
         need = FetchNeed(
             self._offset,
-            self._status.total,
+            self.total,
             tuple(self.failed),
             tuple(self.stalled),
             busy=tuple(self.busy),
             waited=trio.current_time() - self._begun_at,
             is_blind=not self._is_readable,
-            is_last=not (self._can_yield and self._spreading.may_yield(self._digest)),
+            is_last=not (self._can_yield and self.total and self._spreading.may_yield(self._digest)),
         )
         self.busy.clear()
         try:

@@ -201,7 +201,7 @@ def test_a_receiver_tells_each_end_and_then_falls_silent(
         assert receptions.byteless_leases() <= len(receptions.leases()) <= len(DIGESTS)
         now += pause
         report = receptions.report(now)
-        assert report is None or receptions.byteless_leases() <= report.byteless <= len(DIGESTS)
+        assert report is None or receptions.byteless_leases() <= report.sharing <= len(DIGESTS)
 
     last_words = dict.fromkeys(DIGESTS, 0)
     for _ in range(LAST_WORDS + 1):

@@ -3,6 +3,7 @@
 import random
 from functools import partial
 
+from spegel_gossip.swarm.patience import MAX_YIELDS
 from spegel_gossip.testing.virtual_containerd import ANSWER_TIMEOUT, LOOK_INTERVAL
 from spegel_gossip.testing.virtual_mirror import MAX_PARTIAL_UPLOADS
 from spegel_gossip.testing.virtual_node import REGISTRY
@@ -47,7 +48,7 @@ def assert_all_done(swarm: VirtualSwarm) -> None:
 def assert_sound(swarm: VirtualSwarm) -> None:
     """What no fault may break."""
     assert max(swarm.most_upstream.values(), default=0) <= MAX_FETCHERS
-    assert swarm.longest_wait <= ANSWER_TIMEOUT + 2 * LOOK_INTERVAL
+    assert swarm.longest_wait <= MAX_YIELDS * ANSWER_TIMEOUT + 2 * LOOK_INTERVAL
     assert swarm.most_partial_uploads <= MAX_PARTIAL_UPLOADS + len(swarm.sizes)
     assert swarm.needless_404s == []
     assert circles(swarm) == []

@@ -85,6 +85,27 @@ def test_a_slow_registry_is_asked_once_for_many_layers_too(sizes: list[int], has
     assert swarm.egress <= 1.1
 
 
+@pytest.mark.parametrize("has_shared_slots", [True, False])
+@pytest.mark.parametrize("layers", [4, 6, 20])
+def test_a_slow_registry_that_sends_a_little_of_each_layer_in_turn_is_asked_once(
+    layers: int, has_shared_slots: bool
+) -> None:
+    swarm = herd(
+        8,
+        [2 * MIB] * layers,
+        has_shared_slots=has_shared_slots,
+        has_manifest=True,
+        registry_rate=0.002 * GBIT,
+    )
+    # The first steps of all come together, late, and until then nothing grows where a lease waits for a slot.
+    swarm.registry_piece = MIB // 32
+    swarm.pull(spread=0.05)
+    swarm.run(2_000.0)
+    assert_all_done(swarm)
+    assert_sound(swarm)
+    assert swarm.egress <= 1.1
+
+
 def test_a_node_that_is_ahead_with_all_layers_does_not_fetch_them_all_where_slots_are_not_shared() -> None:
     swarm = herd(8, [5 * MIB] * 20, has_shared_slots=False, has_manifest=True)
     swarm.pull(spread=0.05)

@@ -89,14 +89,14 @@ class Owner:
         token: int = 0,
         state: ProgressState = ProgressState.ARRIVING,
         total: int = TOTAL,
-        byteless: int = 0,
+        sharing: int = 0,
         is_growing: bool = False,
         uplink: int = 0,
         has_spare: bool = False,
         parent: str = "",
     ) -> None:
         item = ProgressItem(KEY, token, offset, total, state, name_hash(parent) if parent else 0)
-        report = Progress(1, byteless, is_growing, (item,), uplink, has_spare)
+        report = Progress(1, sharing, is_growing, (item,), uplink, has_spare)
         self.leases.progress(name, report, self.now, 1_000)
 
     def pass_time(self, seconds: float, *reporters: tuple[str, int, int]) -> None:

@@ -217,7 +217,7 @@ def test_a_slow_line_that_many_blobs_share_has_as_many_times_the_patience() -> N
     lost_at = 0.0
     while not lost_at:
         owner.now += 0.5
-        owner.report("n0", 0, token=token, byteless=4)
+        owner.report("n0", 0, token=token, sharing=4)
         owner.leases.handle_timer(owner.now)
         lost_at = owner.now if owner.leases.counts["lost_stalled"] else 0.0
     assert 4 * FIRST_STEP_TIMEOUT <= lost_at - 100.0 <= 4 * FIRST_STEP_TIMEOUT + 1.0

@@ -219,6 +219,17 @@ def test_after_three_losses_everybody_is_refused_for_a_while() -> None:
     assert owner.ask("n4").verdict == Verdict.LEASE
 
 
+def test_reports_that_were_lost_make_no_lease_last_longer() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", MIB, token=token)
+    for offset in (10 * MIB, 40 * MIB):
+        owner.now += 1.9
+        owner.report("n0", offset, token=token)
+    owner.pass_time(2.5, ("n0", 40 * MIB, token))
+    assert owner.leases.counts["lost_stalled"] == 1
+
+
 def test_who_sits_next_to_the_fault_takes_over_and_its_children_stay() -> None:
     owner = Owner()
     owner.ask("n0")

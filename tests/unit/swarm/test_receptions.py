@@ -94,7 +94,17 @@ def test_whatever_grows_here_shows_that_the_line_is_alive() -> None:
     receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
     report = receptions.report(0.1)
     assert report is not None
-    assert (report.is_growing, report.byteless) == (True, 1)
+    assert (report.is_growing, report.sharing) == (True, 1)
+
+
+def test_a_lease_that_waits_for_a_slot_shares_the_line_with_those_that_have_the_slots() -> None:
+    receptions = arriving(A, B)
+    for digest in (A, B):
+        receptions.leased(digest, 7)
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
+    report = receptions.report(0.1)
+    assert report is not None
+    assert report.sharing == 2
 
 
 def test_a_lease_that_goes_on_in_the_middle_waits_for_its_first_step_too() -> None:
@@ -149,3 +159,21 @@ def test_who_is_nearer_to_upstream_loses_patience_first() -> None:
     patience = [stall_patience(depth) for depth in range(1, 40)]
     assert patience == sorted(patience)
     assert patience[-1] < 20.0
+
+
+def test_the_last_answer_that_containerd_bears_has_the_time_of_those_that_gave_a_slot_back() -> None:
+    yields = Yields()
+    assert yields.hold_timeout(A, 20.0, 0.0) == 20.0
+    yields.yielded(A, 0.5)
+    assert yields.hold_timeout(A, 20.0, 0.5) == 20.0
+    yields.yielded(A, 1.0)
+    assert yields.hold_timeout(A, 20.0, 1.0) == 39.5
+    assert yields.hold_timeout(A, 20.0, 50.0) == 20.0
+    assert yields.hold_timeout(B, 20.0, 1.0) == 20.0
+
+
+def test_slots_given_back_for_as_long_as_they_may_be_leave_the_last_answer_its_usual_time() -> None:
+    yields = Yields()
+    for at in (20.0, 40.0):
+        yields.yielded(A, at)
+    assert yields.hold_timeout(A, 20.0, 40.0) == 20.0

@@ -48,7 +48,11 @@ def make(
 class Owner:
     """Names one source to each asker: the first that did not fail it (`routing.FetchRouter`)."""
 
+    def __init__(self) -> None:
+        self.needs: list[FetchNeed] = []
+
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
+        self.needs.append(need)
         await trio.lowlevel.checkpoint()
         return Holders(digest, tuple(peer for peer in (A, B) if peer.name not in need.failed)[:1], 10)
 
@@ -170,6 +174,22 @@ async def test_an_owner_is_asked_for_another_source_than_one_that_is_avoided(
 
     sources.avoid_no_more(A)
     assert (await sources.next()).name == "a"
+
+
+async def test_a_size_that_containerd_wrote_a_moment_after_the_ingest_is_known_to_the_owner(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    owner = Owner()
+    spreading = Spreading(owner, store)
+    lookup = SpreadingLookup(TableRouter(), spreading, DIGEST, PartialStatus(0, 0), start=0, can_yield=True)
+    assert lookup.total == 0
+
+    store.begin_ingest(DIGEST, total=10)
+    await lookup.find()
+
+    assert lookup.total == 10
+    assert (owner.needs[-1].total, owner.needs[-1].is_last) == (10, False)
 
 
 async def test_where_all_that_one_owner_names_are_banned_every_owner_is_asked_once() -> None:
