@@ -59,7 +59,7 @@ def test_between_two_rounds_owners_hear_only_of_the_blob_that_has_news() -> None
     news = receptions.report(0.1)
     assert news is not None
     assert [one.digest for one in news.receptions] == [A]
-    assert (news.byteless, news.is_growing) == (1, True)
+    assert (news.sharing, news.is_growing) == (1, True)
     assert receptions.report(0.2) is None
 
     # The round comes when it would have come, tells of all, and still says that something grew.
