@@ -31,7 +31,7 @@ A registry that is away refuses at once: each node that is sent there loses its 
 all that it had. Whoever waits keeps both. What three are refused in a moment, a fourth had better wait for.
 """
 
-MAX_FAILED_PAUSE: Final = 8.0
+MAX_FAILED_PAUSE: Final = 4.0
 """Seconds, at most: an asker that cannot wait any longer comes first anyway."""
 
 CROWD_INTERVAL: Final = 2.0
