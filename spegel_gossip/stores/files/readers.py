@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -45,8 +46,13 @@ class FileReader:
         """
         # A duplicate: a cancelled read leaves its thread running, which must not find
         # its number closed, or worse, given to another file.
-        descriptor = os.dup(self._descriptor)
-        return await trio.to_thread.run_sync(_read, descriptor, offset, length, abandon_on_cancel=True)
+        lent = [os.dup(self._descriptor)]
+        try:
+            return await trio.to_thread.run_sync(_read, lent, offset, length, abandon_on_cancel=True)
+        finally:
+            # Where no thread took it, none will close it.
+            with suppress(IndexError):
+                os.close(lent.pop())
 
     async def aclose(self) -> None:
         """Release the descriptor. Safe to call twice."""
@@ -142,7 +148,12 @@ def _close(reader: FileReader | GrowingFile) -> None:
         os.close(descriptor)
 
 
-def _read(descriptor: int, offset: int, length: int) -> bytes:
+def _read(lent: list[int], offset: int, length: int) -> bytes:
+    """Read from a descriptor that was lent: whoever takes it out of the list closes it."""
+    try:
+        descriptor = lent.pop()
+    except IndexError:
+        return b""  # given up before it began; nobody hears it
     try:
         return os.pread(descriptor, length, offset)
     except OSError as exc:
