@@ -1,8 +1,7 @@
 """Hypercorn's trio TCP server, with a callable in the ASGI scope that lets the kernel send a blob.
 
 It reaches into Hypercorn 0.18 and h11 0.16, which pyproject.toml pins; `seam.py` compares
-what it leans on when the server starts. Plain TCP and HTTP/1.1 only: a connection that
-turns to HTTP/2 simply has no callable in its scopes.
+what it leans on when the server starts. Plain TCP and HTTP/1.1 only.
 
 The body is framed by h11 as one Data event whose data is an object with nothing but a
 length, so h11 counts the bytes and keeps its state, and keep-alive with it, while the
@@ -38,6 +37,7 @@ from spegel_gossip.splice.closing import close_with_fin, send_fin
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.splice.errors import ClientGoneError, ClientStalledError
 from spegel_gossip.splice.extension import EXTENSION, GONE_EXTENSION
+from spegel_gossip.splice.http1 import Http1Protocol
 from spegel_gossip.splice.idle import IdleWatch
 from spegel_gossip.splice.outlet import Outlet
 from spegel_gossip.splice.pump import Pump, close_source
@@ -191,6 +191,8 @@ class BlobTCPServer(TCPServer):
         self._reading.cancel()
 
     async def _read_data(self) -> None:
+        if isinstance(self.protocol.protocol, H11Protocol):
+            self.protocol.protocol = Http1Protocol.in_place_of(self.protocol.protocol)
         with self._reading:
             await super()._read_data()
         self._gone()

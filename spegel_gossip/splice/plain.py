@@ -12,7 +12,7 @@ import trio
 
 from spegel_gossip.content import BlobReader, ContentStoreError
 from spegel_gossip.errors import SpegelGossipError
-from spegel_gossip.fetching import BlobStream
+from spegel_gossip.fetching import BlobStream, Segment
 from spegel_gossip.splice.errors import SourceFailedError
 from spegel_gossip.splice.inlet import Inlet
 from spegel_gossip.splice.pump import close_source
@@ -56,10 +56,7 @@ async def _read_stream(stream: BlobStream, offset: int, count: int) -> AsyncGene
     begun_at, stop = offset, offset + count
     try:
         while offset < stop:
-            try:
-                segment = await stream.next_segment(offset)
-            except SpegelGossipError as exc:
-                raise SourceFailedError(str(exc)) from exc
+            segment = await _next_segment(stream, offset)
             inlet = Inlet(segment)
             segment_stop = min(offset + segment.length, stop)
             data = segment.head[: segment_stop - offset]
@@ -74,3 +71,12 @@ async def _read_stream(stream: BlobStream, offset: int, count: int) -> AsyncGene
                 data = b""
     finally:
         await close_source(stream, delivered=offset - begun_at)
+
+
+async def _next_segment(stream: BlobStream, offset: int) -> Segment:
+    with trio.move_on_after(PROGRESS_TIMEOUT):
+        try:
+            return await stream.next_segment(offset)
+        except SpegelGossipError as exc:
+            raise SourceFailedError(str(exc)) from exc
+    raise SourceFailedError(f"no source took over at {offset} in time")

@@ -19,10 +19,12 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 
 from spegel_gossip.splice.errors import ServerSeamError
+from spegel_gossip.splice.http1 import ARGUMENTS
 from spegel_gossip.splice.hypercorn import BodyLength
 
 SERVER_METHODS = ("run", "protocol_send", "_read_data", "_idle_timeout", "_initiate_server_close", "_close")
 SERVER_PARAMETERS = ["app", "config", "context", "state", "stream"]
+PROTOCOL_METHODS = ("_check_protocol", "_create_stream", "_send_error_response")
 SERVER_ATTRIBUTES = ("app", "context", "send_lock", "idle_task", "stream")
 
 
@@ -51,6 +53,11 @@ def check_seam(*, server: type = TCPServer, protocol: type = H11Protocol) -> Non
         _require(hasattr(made, name), f"TCPServer.{name}")
     spoken = protocol(nothing, Config(), context, nothing, nothing, False, None, None, nothing)
     _require(isinstance(getattr(spoken, "connection", None), h11.Connection), "H11Protocol.connection")
+    _require(list(inspect.signature(protocol).parameters) == list(ARGUMENTS), "H11Protocol's arguments")
+    for name in ARGUMENTS:
+        _require(hasattr(spoken, name), f"H11Protocol.{name}")
+    for name in PROTOCOL_METHODS:
+        _require(inspect.iscoroutinefunction(getattr(protocol, name, None)), f"H11Protocol.{name}")
     _require(_passes_length_through(), "h11's send_with_data_passthrough of an object with a length")
 
 

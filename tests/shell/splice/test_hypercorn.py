@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -70,8 +70,10 @@ class Client:
         self.sock = sock
         self._h11 = h11.Connection(h11.CLIENT)
 
-    async def request(self, method: str = "GET", path: str = "/") -> tuple[h11.Response, bytes]:
-        await self.begin(method, path)
+    async def request(
+        self, method: str = "GET", path: str = "/", *, headers: Mapping[str, str] | None = None
+    ) -> tuple[h11.Response, bytes]:
+        await self.begin(method, path, headers=headers)
         response = await self._event()
         assert isinstance(response, h11.Response)
         body = bytearray()
@@ -82,8 +84,11 @@ class Client:
             self._h11.start_next_cycle()
         return response, bytes(body)
 
-    async def begin(self, method: str = "GET", path: str = "/") -> None:
-        data = self._h11.send(h11.Request(method=method, target=path, headers=[("host", "test")]))
+    async def begin(
+        self, method: str = "GET", path: str = "/", *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        sent = [("host", "test"), *(headers or {}).items()]
+        data = self._h11.send(h11.Request(method=method, target=path, headers=sent))
         await self.sock.send(data)
         self._h11.send(h11.EndOfMessage())
 
@@ -326,6 +331,30 @@ async def test_a_connection_carries_as_many_requests_as_there_are(serving: Servi
         for _ in range(1_500):
             _, body = await client.request(path="/small")
             assert body == b"small"
+
+
+async def test_who_asks_for_http_2_is_answered_in_http_1(serving: Serving, blob: Blob) -> None:
+    data = blob(SIZE)
+    app = BlobApp(lambda: MemoryReader(data), SIZE)
+
+    async with serving(app) as port, connected(port) as client:
+        upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": ""}
+        response, body = await client.request(headers=upgrade)
+        _, small = await client.request(path="/small")
+
+    assert (response.status_code, response.http_version, body, small) == (200, b"1.1", data, b"small")
+    assert app.deliveries == [Delivery(SIZE, Ending.COMPLETE)]
+
+
+async def test_who_takes_http_2_for_granted_hears_that_it_is_not_spoken(serving: Serving) -> None:
+    settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+
+    async with serving(BlobApp(lambda: MemoryReader(b""), 0)) as port, connected(port) as client:
+        await client.sock.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+        answer = await client.raw()
+
+    assert answer.startswith(b"HTTP/1.1 505 ")
+    assert b"connection: close" in answer.lower()
 
 
 async def test_an_answer_begun_while_the_server_stops_says_that_it_is_the_last(

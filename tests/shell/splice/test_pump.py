@@ -6,14 +6,23 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from spegel_gossip.content import BlobReader, ContentStoreUnavailableError
 from spegel_gossip.splice.conduit import Conduit
 from spegel_gossip.splice.config import PumpConfig
 from spegel_gossip.splice.delivery import Delivery, Ending
+from spegel_gossip.splice.errors import SourceFailedError
 from spegel_gossip.splice.plain import read_blob
 from spegel_gossip.splice.pump import Pump
-from spegel_gossip.testing.blob_sources import FileReader, MemoryReader, ScriptedSource, ScriptedStream, Then
+from spegel_gossip.testing.blob_sources import (
+    FileReader,
+    MemoryReader,
+    ScriptedSegment,
+    ScriptedSource,
+    ScriptedStream,
+    Then,
+)
 
 Sock = trio.socket.SocketType
 Connect = Callable[[], Awaitable[tuple[Sock, Sock]]]
@@ -251,6 +260,24 @@ async def test_a_client_that_stops_reading_is_given_up(
 
     assert delivery.ending is Ending.CLIENT_STALLED
     assert pump.active == 0
+
+
+class NobodyTakesOver(ScriptedStream):
+    async def next_segment(self, offset: int) -> ScriptedSegment:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_bytes_that_pass_through_python_are_given_up_where_no_source_takes_over(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    stream = NobodyTakesOver(bytes(MIB), [], nursery)
+
+    with pytest.raises(SourceFailedError, match="took over"):
+        async for _ in read_blob(stream, 0, MIB):
+            pass
+
+    assert stream.delivered == 0
 
 
 async def test_a_cancelled_transfer_closes_its_source(
