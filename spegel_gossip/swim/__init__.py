@@ -34,7 +34,8 @@ papers, and hashicorp's memberlist, from which the defaults are, and why:
    probe costs as many points as nacks are missing, and one if nobody could be asked,
    as in memberlist: relays that answer prove that the fault is the target's. A member
    that was not run for a probe interval or longer forgets the probe under way, costs
-   itself a point and gives its suspicions the lost time again. (`prober`, `relays`)
+   itself a point and gives its suspicions the lost time again. After a shorter delay
+   others are asked late, and the verdict is as late as they were. (`prober`, `relays`)
 7. Each datagram names its target (the envelope does, `Datagram.target`), and whoever
    bears another name drops it. Three confirmations bring a suspicion to its
    minimum; where fewer than three members could confirm, it lasts the minimum from

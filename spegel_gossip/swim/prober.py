@@ -83,13 +83,10 @@ class Prober:
 
     def handle_timer(self, now: float) -> None:
         """Ask others, pass the verdict, begin the next round: what is due."""
-        probe = self._probe
-        if self._round_at is not None and self._round_at <= now:
-            if probe is not None and not probe.is_answered:
-                self._suspect(probe, now)
+        if not self._ask_others_when_due(now) and self._round_at is not None and self._round_at <= now:
+            if self._probe is not None and not self._probe.is_answered:
+                self._suspect(self._probe, now)
             self._begin_round(now)
-        elif probe is not None and probe.indirect_at is not None and probe.indirect_at <= now:
-            self._ask_others(probe, now)
         if self._ex_member_at is not None and self._ex_member_at <= now:
             self._probe_ex_member(now)
 
@@ -157,6 +154,25 @@ class Prober:
         entry.last_probe_at = now
         seq = self._courier.ping(target, to=entry.address, now=now)
         self._probe = _Probe(target, seq, now, now + self._config.probe_timeout)
+
+    def _ask_others_when_due(self, now: float) -> bool:
+        """Ask others if the direct ack is overdue; return whether they were asked.
+
+        They have the time they would have had, however late they are asked, and the
+        verdict waits for them: a member that was held up for half a second has its
+        target's ack unread in the socket (departure 6).
+        """
+        probe = self._probe
+        if probe is None or probe.indirect_at is None or self._round_at is None:
+            return False
+        if now < probe.indirect_at or self._round_at <= probe.indirect_at:
+            return False  # not yet; or by the configuration never
+        if self._config.distrusts_late_wakes:
+            self._round_at += now - probe.indirect_at
+        elif self._round_at <= now:
+            return False
+        self._ask_others(probe, now)
+        return True
 
     def _ask_others(self, probe: _Probe, now: float) -> None:
         probe.indirect_at = None

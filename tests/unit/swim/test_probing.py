@@ -70,6 +70,39 @@ def test_the_verdict_falls_at_the_end_of_the_round() -> None:
     assert solo.events == [MemberSuspected(member, "n0")]
 
 
+@pytest.mark.parametrize("held", [0.3, 0.6, 0.99])
+def test_a_member_that_was_held_up_asks_others_before_it_suspects(held: float) -> None:
+    solo = started()
+    probe, ping = solo.run_until_sent(Ping)
+    solo.run_until(probe.at + 0.45)
+    solo.now += held
+
+    solo.engine.handle_timer(solo.now)
+    solo.drain()
+
+    requests = [sent for sent in solo.sent if isinstance(sent.message, PingReq)]
+    assert [sent.at for sent in requests] == [solo.now] * 3
+    assert solo.streams == [TcpPing(probe.target, (address_of(probe.target),), ping.seq)]
+    # The ack was in the socket all the time.
+    solo.hear(probe.target, Ack(ping.seq, BOOT))
+    solo.run_until(solo.now + 0.51)
+    assert solo.events == []
+    assert solo.engine.counters.probes_failed == 0
+
+
+def test_those_who_are_asked_late_have_the_same_time_to_answer() -> None:
+    solo = started()
+    probe, _ = solo.run_until_sent(Ping)
+    solo.now = probe.at + 1.2
+    solo.engine.handle_timer(solo.now)
+    solo.drain()
+    asked_at = solo.now
+    solo.run_until(asked_at + 0.49)
+    assert solo.events == []
+    solo.run_until(asked_at + 0.51)
+    assert [type(event) for event in solo.events] == [MemberSuspected]
+
+
 def test_a_relayed_ack_counts_until_the_verdict() -> None:
     solo = started()
     probe, ping = solo.run_until_sent(Ping)
