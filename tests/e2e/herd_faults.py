@@ -141,7 +141,7 @@ def play(lab: Lab, fault: HerdFault, *, seed: int, layer_size: int, links: Links
         others = [node for node in lab.nodes if node is not first]
         herd.begin(*others)
         herd.wait_for(layer_size // 3)
-        fetching = [node.name for node in herd.fetching()]
+        fetching = [node.name for node in herd.wait_fetching()]
         assert fetching == [first.name], f"{first.name} was to fetch for all, not {fetching}"
         scene = Scene(lab, herd, owner if fault.victim is Victim.OWNER else first)
         herd.mark()

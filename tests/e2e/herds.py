@@ -164,6 +164,22 @@ class Herd:
         sending = self.lab.registry.sending_to()
         return [node for node in self._pulls if node.address in sending]
 
+    def wait_fetching(self) -> list[Node]:
+        """The nodes to which the registry is sending; at a given moment it may have nothing that waits."""
+        seen: list[Node] = []
+
+        def is_sending() -> bool:
+            seen[:] = self.fetching()
+            return bool(seen)
+
+        wait_until(
+            is_sending,
+            what="the registry to send",
+            timeout=PULL_TIMEOUT,
+            still_possible=lambda: any(pull.process.is_running() for pull in self._pulls.values()),
+        )
+        return seen
+
     def mark(self) -> None:
         """Count pauses from here on."""
         for pull in self._pulls.values():
