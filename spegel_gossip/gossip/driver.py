@@ -262,8 +262,9 @@ class Gossip:
         return self._engine.n == 1
 
     def _addresses_of_others(self) -> list[Address]:
+        # Where each is sent to: it may advertise one first that does not lead there from here.
         return [
-            member.record.addresses[0]
-            for member in self._engine.members()
-            if member.is_live and member.name != self._credentials.name
+            detail.address
+            for detail in self._engine.details(trio.current_time())
+            if detail.member.is_live and detail.member.name != self._credentials.name
         ]

@@ -38,18 +38,24 @@ async def run_seeking(
     """Look for seeds for ever and have them joined; while alone, remembered members too."""
     shortest, longest = LONELY_SEEDS_INTERVAL
     lonely_interval = shortest
-    remembered = rng.sample(memory.addresses, min(REMEMBERED_SEEDS, len(memory.addresses)))
     # At once: a node that restarts must not wait for a name server.
+    remembered = _drawn(memory, rng)
     join(remembered)
     while True:
         seeds = await find_seeds()
         join([*seeds, *remembered] if is_alone() else seeds)
+        # Others next time: those of the first may be the ones that are gone.
+        remembered = _drawn(memory, rng)
         if is_alone():
             await trio.sleep(lonely_interval * rng.uniform(0.75, 1.25))
             lonely_interval = min(longest, 2 * lonely_interval)
         else:
             lonely_interval = shortest
             await trio.sleep(rng.uniform(*SEEDS_INTERVAL))
+
+
+def _drawn(memory: MemberMemory, rng: random.Random) -> list[Address]:
+    return rng.sample(memory.addresses, min(REMEMBERED_SEEDS, len(memory.addresses)))
 
 
 class Remembering:

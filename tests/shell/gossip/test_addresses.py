@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from shell.gossip.nodes import Node, Nodes
+from spegel_gossip.gossip import seeking
 from spegel_gossip.routing import Peer
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.events import MemberDied, UdpBlocked
@@ -64,6 +65,25 @@ async def test_of_two_addresses_the_one_that_answers_is_found_and_kept(nodes: No
     assert a.told(UdpBlocked) == []
     assert a.state_of("b") is MemberState.ALIVE
     await reach_each_other(a, b)
+
+
+async def test_the_address_that_answers_is_the_one_remembered(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeking, "REMEMBER_DELAY", 0.0)
+    monkeypatch.setattr(seeking, "REMEMBER_INTERVAL", 0.0)
+    a = await nodes.start("a", hosts=["127.0.0.1", "::1"])
+    b = await nodes.start("b", [a.address], hosts=[NOWHERE, "::1"], listens_on="::1")
+    await a.until_live("a", "b")
+    with trio.fail_after(10):
+        while address_in_use(a, "b").host != "::1":
+            await trio.lowlevel.checkpoint()
+
+    c = await nodes.start("c", [a.address])  # a reason to write
+
+    with trio.fail_after(10):
+        while {*a.memory.addresses} != {Address("::1", b.address.port), c.address}:
+            await trio.lowlevel.checkpoint()
 
 
 async def test_a_pod_address_reused_across_clusters_does_not_merge_them(nodes: Nodes) -> None:

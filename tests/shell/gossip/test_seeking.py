@@ -87,6 +87,11 @@ async def test_remembered_members_are_tried_at_once_and_while_we_are_alone(
     assert len(node.joined[0]) == REMEMBERED_SEEDS
     assert set(node.joined[0]) <= set(others(50))
     assert node.joined[1] == [SEED, *node.joined[0]]
+    assert set(node.joined[2]) != set(node.joined[1])
+
+    with trio.move_on_after(HOUR):
+        await node.seek()
+    assert {one for seeds in node.joined for one in seeds} == {SEED, *others(50)}, "all in their turn"
 
     node.is_alone = False
     node.joined.clear()
