@@ -64,7 +64,9 @@ def own_addresses(
         check_reachable(bound_host, seeds, why="--peer-listen: this node listens on loopback only")
         return (Address.make(bound_host, port),)
     anywhere = [_ANYWHERE[socket.AF_INET]] + ([_ANYWHERE[socket.AF_INET6]] if ":" in bound_host else [])
-    towards_seeds = _usable(map(source_towards, [seed.host for seed in seeds[:MAX_ROUTES]]))
+    # Nothing listens at a v6 address of a socket that is bound to 0.0.0.0, though that may lead to the seeds.
+    served = [seed.host for seed in seeds if ":" in bound_host or ":" not in seed.host]
+    towards_seeds = _usable(map(source_towards, served[:MAX_ROUTES]))
     # The kernel reaches an address of this machine from itself.
     still_ours = [one.host for one in held if _is_routable(one.host) and source_towards(one.host) == one.host]
     confirmed = [host for host in still_ours if host in towards_seeds]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,6 +13,9 @@ from spegel_gossip.swim.claim_codec import PackedClaim, pack_claim
 from spegel_gossip.swim.claims import Claim
 from spegel_gossip.swim.member import Member, MemberRecord, MemberState
 from spegel_gossip.swim.names import name_hash
+
+OTHER_FAMILY_AFTER = 2
+"""Direct acks missed in a row after which a member is tried at a family that this node does not advertise."""
 
 _ROUND_TRIP_WEIGHT = 0.125  # of a new sample, as in TCP (RFC 6298)
 
@@ -87,13 +90,6 @@ class Entry:
         """Answer it where it speaks from, if it says that it lives there."""
         if address != self.address and address in self.member.record.addresses:
             self.address = address
-
-    def try_next_address(self) -> None:
-        """Try another of its addresses next time; this one did not answer."""
-        addresses = self.member.record.addresses
-        if len(addresses) > 1:
-            at = addresses.index(self.address) if self.address in addresses else -1
-            self.address = addresses[(at + 1) % len(addresses)]
 
 
 class MemberTable:
@@ -179,7 +175,7 @@ class MemberTable:
             if entry.member.record.addresses != claim.record.addresses:
                 if entry is self.own:
                     self._we_moved(claim.record)
-                entry.address = self._best_address(claim.record)
+                entry.address = self.best_address(claim.record.addresses)
                 entry.is_udp_blocked = False
             entry.member, entry.accuser = member, claim.accuser
             entry.packed, entry.claim_hash = pack_claim(claim), hash_of_claim(claim)
@@ -204,25 +200,38 @@ class MemberTable:
         return Entry(
             member=member,
             since_at=since_at,
-            address=self._best_address(claim.record),
+            address=self.best_address(claim.record.addresses),
             packed=pack_claim(claim),
             claim_hash=hash_of_claim(claim),
             name_hash=name_hash(claim.name),
             accuser=claim.accuser,
         )
 
-    def _best_address(self, record: MemberRecord) -> Address:
-        for address in record.addresses:
-            if _family(address) in self._families:
-                return address
-        return record.addresses[0]
+    def try_next_address(self, entry: Entry) -> None:
+        """Try another of a member's addresses next time; this one did not answer.
+
+        One lost datagram is no reason to try a family that this node does not advertise,
+        which would cost the next probe too; more are, for it may have it all the same.
+        """
+        addresses: Sequence[Address] = entry.member.record.addresses
+        if entry.member.is_live and entry.missed_acks < OTHER_FAMILY_AFTER:
+            addresses = self._reachable(addresses)
+        at = addresses.index(entry.address) if entry.address in addresses else -1
+        entry.address = addresses[(at + 1) % len(addresses)]
+
+    def best_address(self, addresses: Sequence[Address]) -> Address:
+        """Return the first address of a family that this node has; the first of all if there is none."""
+        return self._reachable(addresses)[0]
+
+    def _reachable(self, addresses: Sequence[Address]) -> Sequence[Address]:
+        return [one for one in addresses if _family(one) in self._families] or addresses
 
     def _we_moved(self, record: MemberRecord) -> None:
         """Reach others by the families that we have now."""
         self._families = _families(record)
         for entry in self._entries.values():
             if _family(entry.address) not in self._families:
-                entry.address = self._best_address(entry.member.record)
+                entry.address = self.best_address(entry.member.record.addresses)
 
     def _index(self, entry: Entry) -> None:
         name = entry.name

@@ -193,7 +193,7 @@ class Prober:
         self._counters.tcp_pings += 1
         self._outbox.open(TcpPing(probe.target, addresses, probe.seq))
         target.missed_acks += 1
-        target.try_next_address()
+        self._view.table.try_next_address(target)
 
     def _suspect(self, probe: _Probe, now: float) -> None:
         missed = max(0, probe.relays - probe.nacks)
@@ -216,7 +216,7 @@ class Prober:
             return
         self._counters.ex_member_probes += 1
         entry.last_probe_at = now
-        entry.try_next_address()
+        self._view.table.try_next_address(entry)
         self._courier.ping(entry.name, to=entry.address, now=now)
 
     def _pick_ex_member(self) -> Entry | None:

@@ -48,7 +48,7 @@ class Relays:
         # The slowest prober waits for the longest round that local health allows.
         expires_at = now + self._config.probe_interval * self._config.max_local_health
         entry = self._view.table.get(request.target)
-        target = entry.address if entry is not None else request.addresses[0]
+        target = self._view.table.best_address(request.addresses) if entry is None else entry.address
         seq = self._courier.ping(request.target, to=target, now=now)
         self._relays[seq] = _Relay(asker, address, request.seq, request.target, nack_at, expires_at)
 

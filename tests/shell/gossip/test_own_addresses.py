@@ -51,6 +51,18 @@ def test_one_address_of_each_family_is_advertised_v4_first() -> None:
     )
 
 
+def test_a_socket_of_v4_alone_advertises_no_v6_address_though_the_seed_has_one() -> None:
+    sources = {"192.0.2.1": "10.0.0.5", "fd00::1": "fd00::5", "10.9.0.1": "10.9.0.5"}
+    for seeds, expected in ((["fd00::1"], "10.0.0.5"), (["fd00::1", "10.9.0.1"], "10.9.0.5")):
+        found = own_addresses(
+            bound_host="0.0.0.0",  # noqa: S104 - what is asked about
+            port=PORT,
+            seeds=[Address(seed, PORT) for seed in seeds],
+            source_towards=sources.get,
+        )
+        assert found == (Address(expected, PORT),)
+
+
 class Machine:
     """The routes of a machine with two networks of v4 and one of v6."""
 

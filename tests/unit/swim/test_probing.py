@@ -294,14 +294,15 @@ def test_a_member_is_sent_to_where_it_speaks_from_if_that_is_its_own() -> None:
     assert solo.engine.details(0.0)[1].address == Address("10.0.0.2", 5)
 
 
-def test_of_two_families_ours_is_used_and_after_silence_the_other() -> None:
+def test_of_two_families_ours_is_used_and_after_two_silences_the_other() -> None:
     record = MemberRecord("n1", BOOT, (Address("fd00::1", 5), Address("10.0.0.1", 5)))
     solo = SoloEngine()
     solo.push_pull("n1", [make_claim("n1", record=record)])
     solo.start()
     first, _ = solo.run_until_sent(Ping)
     second, _ = solo.run_until_sent(Ping)
-    assert [first.to.host, second.to.host] == ["10.0.0.1", "fd00::1"]
+    third, _ = solo.run_until_sent(Ping)
+    assert [first.to.host, second.to.host, third.to.host] == ["10.0.0.1", "10.0.0.1", "fd00::1"]
 
 
 def test_a_member_that_was_not_run_for_long_blames_nobody_for_its_silence() -> None:
@@ -413,3 +414,32 @@ def test_probes_are_counted_by_outcome() -> None:
         counters.probes_failed,
     )
     assert outcomes == (1, 1, 1, 1)
+
+
+SIX, OTHER_FOUR = Address("fd00::1", 29501), Address("10.9.0.1", 29501)
+
+
+@pytest.mark.parametrize(
+    ("others", "second"),
+    [([SIX], address_of("x")), ([SIX, OTHER_FOUR], OTHER_FOUR)],
+    ids=["no other of ours", "another of ours"],
+)
+def test_one_missed_ack_turns_to_no_family_that_this_node_lacks(
+    others: list[Address], second: Address
+) -> None:
+    solo = SoloEngine()
+    solo.start()
+    record = MemberRecord("x", BOOT, (address_of("x"), *others))
+    solo.hear("x", Claim(record, BOOT, MemberState.ALIVE))
+    pinged = []
+    for _ in range(2):
+        sent, _ = solo.run_until_sent(Ping)
+        pinged.append(sent.to)
+        solo.run_until(solo.now + 0.6)
+    assert pinged == [address_of("x"), second]
+
+
+def test_a_relay_that_does_not_know_the_target_uses_a_family_that_it_has() -> None:
+    solo = started()
+    solo.hear("n1", PingReq(7, "stranger", (SIX, OTHER_FOUR)))
+    assert [sent.to for sent in solo.sent if sent.target == "stranger"] == [OTHER_FOUR]
