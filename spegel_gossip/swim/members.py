@@ -26,7 +26,7 @@ class Entry:
 
     member: Member
     since_at: float
-    """When it entered its state; for ex-members corrected by the age they came with."""
+    """When it entered its state in this life; for ex-members corrected by the age they came with."""
 
     address: Address
     """Where it is sent to: an address of its record, the one it last spoke from if it has."""
@@ -170,7 +170,7 @@ class MemberTable:
             self._entries[claim.name] = entry
         else:
             self._unindex(entry)
-            if entry.state is not claim.state:
+            if _is_another_time(entry.member, member):
                 entry.since_at = since_at
             if entry.member.record.addresses != claim.record.addresses:
                 if entry is self.own:
@@ -258,6 +258,13 @@ class MemberTable:
         for address in entry.member.record.addresses:
             if self._by_address.get(address) == name:
                 del self._by_address[address]
+
+
+def _is_another_time(old: Member, new: Member) -> bool:
+    """Return whether the time in a state begins anew: a later life has its own, and its own death."""
+    if old.state is not new.state:
+        return True
+    return old.record.boot != new.record.boot if new.is_live else old.incarnation != new.incarnation
 
 
 def _families(record: MemberRecord) -> set[bool]:

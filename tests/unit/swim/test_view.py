@@ -306,6 +306,38 @@ def test_a_changed_record_is_told_at_a_higher_incarnation_and_keeps_the_boot() -
         solo.engine.change_record(make_record("n5"), solo.now)
 
 
+def test_the_tombstone_of_a_later_life_has_an_age_of_its_own() -> None:
+    solo = SoloEngine("n1")
+    solo.hear("n1", make_claim("x", DEAD, incarnation=5))
+    solo.now += 23 * HOUR
+    solo.hear(
+        "n1", make_claim("x", DEAD, incarnation=900, age=60.0)
+    )  # it came back and died, unseen from here
+
+    assert state_age(solo, "x") == pytest.approx(60.0)
+    assert "x" in solo.table_told()
+
+    solo.run_until(solo.now + 2 * HOUR)
+    solo.hear("n1", make_claim("x", incarnation=800))
+    assert solo.state_of("x") is DEAD, "no zombie of the life in between"
+
+
+def test_a_member_that_restarted_has_been_alive_since_then() -> None:
+    solo = SoloEngine("n1")
+    solo.hear("n1", make_claim("x", incarnation=5, record=make_record("x", boot=5)))
+    solo.now += HOUR
+    solo.hear("n1", make_claim("x", incarnation=6, record=make_record("x", boot=5)))
+    assert state_age(solo, "x") == HOUR
+    solo.hear("n1", make_claim("x", incarnation=900, record=make_record("x", boot=900)))
+    assert state_age(solo, "x") == 0.0
+
+
+def state_age(solo: SoloEngine, name: str) -> float:
+    detail = solo.engine.detail(name, solo.now)
+    assert detail is not None
+    return detail.state_age
+
+
 def test_a_node_that_gets_another_family_reaches_the_others_by_it() -> None:
     solo = SoloEngine("n1")
     six = Address("fd00::9", 29501)
