@@ -8,6 +8,7 @@ goes on with its clock and its seeds.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class MemberMemory:
         """Read the file, if there is one."""
         self._path = state_dir / FILE_NAME
         self._is_writable = True
+        # The loop writes a boot and a thread the addresses, through the same temporary file.
+        self._writing = threading.Lock()
         self.boot = 0
         self.addresses: tuple[Address, ...] = ()
         try:
@@ -66,6 +69,11 @@ class MemberMemory:
         self._write()
 
     def _write(self) -> None:
+        with self._writing:
+            self._write_alone()
+
+    def _write_alone(self) -> None:
+        # Read in here: who writes last writes what is newest of both.
         content = {"boot": self.boot, "addresses": [[one.host, one.port] for one in self.addresses]}
         try:
             replace_file(self._path, json.dumps(content).encode())

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from spegel_gossip.gossip.memory import FILE_NAME, MAX_ADDRESSES, MemberMemory
 from spegel_gossip.swim.address import Address
@@ -30,6 +32,21 @@ def test_each_life_has_a_higher_boot_even_if_the_clock_goes_back(tmp_path: Path)
 
     assert first < second < third
     assert second == first + 1
+
+
+def test_a_boot_and_addresses_written_at_once_are_both_kept(tmp_path: Path) -> None:
+    # The loop writes boots, and a thread the addresses.
+    memory = MemberMemory(tmp_path)
+    with capture_logs() as lines, ThreadPoolExecutor(2) as threads:
+        boots = threads.submit(lambda: [memory.remember_boot(boot) for boot in range(1, 101)])
+        members = threads.submit(lambda: [memory.remember(ADDRESSES[: 1 + turn % 2]) for turn in range(100)])
+        boots.result()
+        members.result()
+
+    assert lines == []
+    again = MemberMemory(tmp_path)
+    assert (again.boot, again.addresses) == (100, ADDRESSES)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
 def test_a_boot_that_was_raised_is_remembered(tmp_path: Path) -> None:
