@@ -15,6 +15,8 @@ from spegel_gossip.oci.reference import TagName, check_repository, normalize_reg
 # Greedy: a repository may itself have components called `manifests` or `blobs`.
 _CONTENT = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)", re.DOTALL)
 
+_ABSOLUTE = re.compile(r"https?://[^/]*(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
@@ -40,6 +42,15 @@ class BlobRequest:
 
 
 DistributionRequest = ApiRequest | ManifestRequest | BlobRequest
+
+
+def origin_path(path: str) -> str:
+    """Return the path of a request target that may be a whole URL, as one through a proxy is.
+
+    Every server must take that form (RFC 9112, section 3.2.2). Whatever else it is, it stays.
+    """
+    match = _ABSOLUTE.fullmatch(path)
+    return path if match is None else match["path"] or "/"
 
 
 def parse_request_untrusted(path: str, ns: str | None, *, default_registry: str) -> DistributionRequest:

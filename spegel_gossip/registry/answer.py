@@ -35,6 +35,9 @@ class Outcome(Enum):
 
     LOCAL = "local"
     PEER = "peer"
+    YIELDED = "yielded"
+    """An answer without a byte: containerd asks again, and its slot is free meanwhile."""
+
     MISS = "miss"
     FILTERED = "filtered"
     ERROR = "error"

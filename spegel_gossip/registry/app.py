@@ -15,7 +15,8 @@ from spegel_gossip.fetching import BlobFetcher
 from spegel_gossip.health import HealthCheck
 from spegel_gossip.oci.filters import ContentFilter
 from spegel_gossip.oci.reach import Reach
-from spegel_gossip.registry.asgi import DistributionApi
+from spegel_gossip.oci.request import origin_path
+from spegel_gossip.registry.asgi import METHODS, DistributionApi
 from spegel_gossip.registry.config import RegistryConfig
 from spegel_gossip.registry.mirror import Mirror
 from spegel_gossip.routing import Router
@@ -60,7 +61,13 @@ def create_app(
     quart_asgi_app = app.asgi_app
 
     async def asgi_app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        if scope["type"] != "http" or scope["path"] in _QUART_PATHS:
+        if scope["type"] != "http":
+            await quart_asgi_app(scope, receive, send)
+            return
+        if not scope["path"].startswith("/"):
+            scope = scope.copy()
+            scope["path"] = origin_path(scope["path"])
+        if scope["path"] in _QUART_PATHS and scope["method"] in METHODS:
             await quart_asgi_app(scope, receive, send)
         else:
             await api(scope, receive, send)

@@ -49,7 +49,7 @@ class Blobs:
             except SlotYieldedError as yielded:
                 part = None if requested is None else requested.within(yielded.size)
                 stream = YieldedStream(digest, yielded.size, part)
-                return _answer(digest, yielded.size, part, stream, source=PEER, outcome=Outcome.PEER)
+                return _answer(digest, yielded.size, part, stream, source=PEER, outcome=Outcome.YIELDED)
         try:
             part = None if requested is None else requested.within(reader.size)
         except InvalidRangeError:

@@ -24,6 +24,13 @@ async def test_the_root_says_that_the_api_is_spoken(client: HttpClient, method: 
     assert reply.headers["content-length"] == "2"
 
 
+@pytest.mark.parametrize("target", ["/v2/", "/readyz", "/livez"])
+async def test_a_whole_url_is_answered_as_its_path_is(client: HttpClient, target: str) -> None:
+    reply = await client.ask(f"http://127.0.0.1:29500{target}")
+
+    assert (reply.status, reply.body) == (200, (await client.ask(target)).body)
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -68,6 +75,8 @@ async def test_anything_else_is_not_found(client: HttpClient, target: str, metho
         "/v2/library/nginx/manifests/latest",
         f"/v2/library/nginx/blobs/{DIGEST}",
         "/elsewhere",
+        "/readyz",
+        "/livez",
     ],
 )
 async def test_another_method_is_not_allowed_anywhere(client: HttpClient, method: str, target: str) -> None:

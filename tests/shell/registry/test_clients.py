@@ -8,6 +8,7 @@ import pytest
 import trio
 from prometheus_client import REGISTRY
 
+from spegel_gossip.fetching import SlotYieldedError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.splice.delivery import Ending
 from spegel_gossip.testing.blob_sources import ScriptedSource, ScriptedStream, Then
@@ -174,6 +175,23 @@ async def test_requests_are_counted_by_kind_method_and_outcome(
 
     assert [requests(*case) for case in cases] == [count + 1 for count in before]
     assert counted("sent_bytes_total", kind="blob", outcome="peer") - sent_before == len(BLOB)
+
+
+async def test_a_slot_given_back_counts_as_that_and_not_as_an_answer_from_a_peer(
+    client: HttpClient, fetcher: MemoryFetcher
+) -> None:
+    def counts(outcome: str) -> tuple[float, float]:
+        labels = {"kind": "blob", "outcome": outcome}
+        requests = counted("requests_total", method="GET", **labels)
+        return requests, counted("first_byte_seconds_count", **labels)
+
+    peer, (requests, first_bytes) = counts("peer"), counts("yielded")
+    fetcher.failure = lambda digest: SlotYieldedError(digest, len(BLOB))
+
+    await client.begin(PATH)
+
+    assert counts("yielded") == (requests + 1, first_bytes + 1)
+    assert counts("peer") == peer
 
 
 async def test_the_text_of_an_error_is_no_content_sent(client: HttpClient) -> None:

@@ -10,6 +10,7 @@ from spegel_gossip.oci.request import (
     BlobRequest,
     DistributionRequest,
     ManifestRequest,
+    origin_path,
     parse_request_untrusted,
 )
 
@@ -19,6 +20,22 @@ SHA512 = Digest("sha512", "ab" * 64)
 
 def parse(path: str, ns: str | None = None) -> DistributionRequest:
     return parse_request_untrusted(path, ns, default_registry="docker.io")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("http://127.0.0.1:29500/v2/", "/v2/"),
+        ("HTTPS://[::1]/v2/a/manifests/b://c", "/v2/a/manifests/b://c"),
+        ("http://host", "/"),
+        ("/v2/", "/v2/"),
+        ("*", "*"),
+        ("ftp://host/v2/", "ftp://host/v2/"),
+        ("", ""),
+    ],
+)
+def test_of_a_whole_url_the_path_counts(target: str, path: str) -> None:
+    assert origin_path(target) == path
 
 
 def test_the_root_of_the_api() -> None:
