@@ -120,6 +120,9 @@ class Leases:
                 return self._read(ask.id, known, failed)
             spread = self._open(ask.key)
         self._spreads.move_to_end(ask.key)
+        if asker not in spread.receivers and len(spread.receivers) >= MAX_RECEIVERS:
+            self.counts["refused"] += 1
+            return self._read(ask.id, known, failed) if known.holders else FetchTold(ask.id, Verdict.REFUSED)
         receiver = self._receiver(spread, asker, now, unix_ms)
         receiver.asked(ask, known.size, now)
         is_crowded = self._note_asker(spread, asker, now)

@@ -24,7 +24,7 @@ from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import Asker, unix_ms
 from spegel_gossip.lookup.fetches import Fetches
-from spegel_gossip.lookup.transport import Transport
+from spegel_gossip.lookup.transport import MAX_STREAMS, Transport
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.ring.ring import REBUILD_CHANGES, Ring
 from spegel_gossip.wire.datagrams import Sender
@@ -61,6 +61,7 @@ class Driver:
         self.fetches = make_fetches(self.wake_if_due)
         self._later: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MAX_LATER)
         self._rechecks: deque[PackedKey] = deque()
+        self._streaming = 0
         self._wakeup = trio.Event()
         self._sleeps_until = -math.inf
         self._count_at = math.inf
@@ -145,7 +146,9 @@ class Driver:
         self._rechecks.extend(self._directory.keys_to_recheck())
 
     def _start_waiting(self, nursery: trio.Nursery) -> None:
-        while self._transport.streams:
+        # No more than are sent: a task that waits for its turn would be past the bound of those that wait.
+        while self._transport.streams and self._streaming < MAX_STREAMS:
+            self._streaming += 1
             nursery.start_soon(self._stream, self._transport.streams.popleft())
         while self._rechecks:
             nursery.start_soon(self._recheck, self._rechecks.popleft())
@@ -194,7 +197,10 @@ class Driver:
         await exchange.answer(200, body=reply or b"", sealed=True)
 
     async def _stream(self, message: Outgoing) -> None:
-        reply = await self._transport.stream(message)
+        try:
+            reply = await self._transport.stream(message)
+        finally:
+            self._streaming -= 1
         now = trio.current_time()
         if reply is None or not self._is_understood(reply, message.to):
             self._directory.failed(message.to, message.id, now)

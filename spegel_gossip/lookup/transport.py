@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-import trio
 
 from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.lookup import metrics
@@ -30,7 +29,7 @@ MAX_STREAMS: Final = 8
 """Requests under way at once: after a join of many, batches wait here, not in the peers' kernels."""
 
 MAX_WAITING: Final = 8_192
-"""Requests waiting; a lost one is told again by the engine."""
+"""Requests waiting, of which the oldest is lost first; a lost one is told again by the engine."""
 
 DATAGRAMS_LOST_INTERVAL: Final = 60.0
 """Seconds for which a member that answered over TCP only is asked over TCP at once."""
@@ -63,7 +62,6 @@ class Transport:
         self._heard_at: dict[str, Address] = {}
         self._deaf_until: dict[str, float] = {}
         self.streams: deque[Outgoing] = deque(maxlen=MAX_WAITING)
-        self._limiter: trio.CapacityLimiter | None = None
 
     def moved(self, own: tuple[Address, ...]) -> None:
         """Have other addresses from now on."""
@@ -110,21 +108,21 @@ class Transport:
         self._datagrams.send(DatagramKind.DIRECTORY, body, to=to, target=target)
 
     async def stream(self, message: Outgoing) -> bytes | None:
-        """Send a message as a request; return the answering message, or None if it did not get there."""
-        if self._limiter is None:
-            self._limiter = trio.CapacityLimiter(MAX_STREAMS)
+        """Send a message as a request; return the answering message, or None if it did not get there.
+
+        Whoever takes messages out of `streams` sees to it that `MAX_STREAMS` are under way at most.
+        """
         peer = self._peers.get(message.to)
         if peer is None:
             return None
-        async with self._limiter:
-            try:
-                answer = await self._client.call(
-                    peer, "POST", BATCH_PATH, body=message.body, timeout=STREAM_TIMEOUT
-                )
-            except WireError as exc:
-                metrics.BATCHES.labels("failed").inc()
-                log.debug("directory request failed", to=message.to, reason=str(exc))
-                return None
+        try:
+            answer = await self._client.call(
+                peer, "POST", BATCH_PATH, body=message.body, timeout=STREAM_TIMEOUT
+            )
+        except WireError as exc:
+            metrics.BATCHES.labels("failed").inc()
+            log.debug("directory request failed", to=message.to, reason=str(exc))
+            return None
         is_taken = answer.status == 200
         metrics.BATCHES.labels("answered" if is_taken else "refused").inc()
         return answer.body if is_taken else None

@@ -5,14 +5,19 @@ from typing import TypeVar
 
 import pytest
 import trio
+import trio.testing
 
-from shell.lookup.nodes import Node, Nodes
+from shell.lookup.nodes import Node, Nodes, until_true
 from spegel_gossip.content import BlobAdded, BlobRemoved, TagChanged, TagRemoved
 from spegel_gossip.directory.inquiry import reading_order
+from spegel_gossip.lookup.transport import MAX_STREAMS
 from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
 from spegel_gossip.routing import Holders, NoHolderError, OwnersUnreachableError, Purpose, Router, TagHolders
+from spegel_gossip.swim.address import Address
+from spegel_gossip.swim.events import MemberJoined
+from spegel_gossip.swim.member import Member, MemberRecord, MemberState
 
 BLOBS = [Digest.of(str(number).encode()) for number in range(100)]
 BLOB = BLOBS[0]
@@ -162,6 +167,35 @@ async def test_much_at_once_goes_as_a_few_requests(nodes: Nodes) -> None:
         await until(finding(b, digest))
     await until_told(a, b, c)
     assert a.datagrams.sent - sent < 10
+
+
+async def test_requests_beyond_those_under_way_wait_without_a_task_each(nodes: Nodes) -> None:
+    a = await nodes.make("a")
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    mute = MemberRecord("mute", 1, (Address("127.0.0.1", listeners[0].socket.getsockname()[1]),))
+    asked = 0
+
+    async def say_nothing(stream: trio.SocketStream) -> None:
+        nonlocal asked
+        asked += 1
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, say_nothing, listeners)
+        a.udp_blocked[mute.name] = None
+        a.lookup.on_membership(MemberJoined(Member(mute, MemberState.ALIVE, 1)))
+        await until_true(lambda: len(a.lookup.ring_shares()) == 2)
+        before = trio.lowlevel.current_statistics().tasks_living
+
+        for number in range(50 * MAX_STREAMS):
+            a.lookup.report_miss(Digest.of(f"{number}".encode()), "somebody")
+        await until_true(lambda: asked == MAX_STREAMS)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+
+        assert asked == MAX_STREAMS
+        # One here and one at the other end.
+        assert trio.lowlevel.current_statistics().tasks_living <= before + 2 * MAX_STREAMS
+        nursery.cancel_scope.cancel()
 
 
 async def test_with_udp_blocked_everything_still_works_over_tcp(nodes: Nodes) -> None:

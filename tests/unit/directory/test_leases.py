@@ -1,3 +1,6 @@
+import pytest
+
+from spegel_gossip.directory import leases
 from spegel_gossip.directory.fetch_messages import FetchTold, ProgressState, Verdict
 from spegel_gossip.directory.granting import FAILED_PAUSE, REFUSAL_INTERVAL
 from spegel_gossip.directory.parents import Known
@@ -34,6 +37,22 @@ def test_many_receivers_are_a_tree_of_two_that_is_filled_from_the_top() -> None:
     depths = [owner.ask(name, total=2 * MIB).depth for name in NODES[1:]]
     assert depths == sorted(depths)
     assert max(depths) <= 4
+
+
+def test_receivers_beyond_the_bound_are_refused_or_read_from_a_holder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leases, "MAX_RECEIVERS", 2)
+    owner = Owner()
+    assert owner.ask("n0").verdict == Verdict.LEASE
+    assert owner.ask("n1").verdict == Verdict.ATTACH
+
+    assert owner.ask("n2").verdict == Verdict.REFUSED
+    assert owner.leases.counts["refused"] == 1
+    assert owner.ask("n1").verdict == Verdict.ATTACH, "who is in it stays"
+
+    owner.known = Known(("n7",), TOTAL)
+    assert (owner.ask("n2").verdict, source(owner.ask("n2"))) == (Verdict.READ, "n7")
 
 
 def test_the_same_zone_goes_first() -> None:
