@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,11 +38,15 @@ def test_each_life_has_a_higher_boot_even_if_the_clock_goes_back(tmp_path: Path)
 def test_a_boot_and_addresses_written_at_once_are_both_kept(tmp_path: Path) -> None:
     # The loop writes boots, and a thread the addresses.
     memory = MemberMemory(tmp_path)
+    boots = ((memory.remember_boot, boot) for boot in range(1, 101))
+    members = ((memory.remember, ADDRESSES[: 1 + turn % 2]) for turn in range(100))
+
+    def write_all(writes: Iterator[tuple[Callable[..., None], object]]) -> None:
+        for write, value in writes:
+            write(value)
+
     with capture_logs() as lines, ThreadPoolExecutor(2) as threads:
-        boots = threads.submit(lambda: [memory.remember_boot(boot) for boot in range(1, 101)])
-        members = threads.submit(lambda: [memory.remember(ADDRESSES[: 1 + turn % 2]) for turn in range(100)])
-        boots.result()
-        members.result()
+        list(threads.map(write_all, (boots, members)))
 
     assert lines == []
     again = MemberMemory(tmp_path)
