@@ -140,7 +140,7 @@ class Swim:
         self.counters.datagrams_received += 1
         try:
             if sender_name == self._view.name:
-                self._receiver.receive_from_namesake(data)
+                self._receiver.receive_from_namesake(data, now)
             else:
                 self._receiver.receive(data, sender, sender_name, now)
         except DecodeError:

@@ -51,7 +51,7 @@ class Receiver:
             for message in messages:
                 self._answer(message, sender, sender_name, now)
 
-    def receive_from_namesake(self, data: bytes) -> None:
+    def receive_from_namesake(self, data: bytes, now: float) -> None:
         """Take in a datagram whose sender bears our own name; one of our own says nothing new.
 
         Raises:
@@ -59,7 +59,7 @@ class Receiver:
         """
         for message in codec.decode_datagram_untrusted(data):
             if isinstance(message, Claim):
-                self._view.hear_namesake(message)
+                self._view.hear_namesake(message, now)
 
     def _hear(self, claims: Sequence[Claim], sender: Address, sender_name: str, now: float) -> None:
         heard = [self._view.hear(claim, now) for claim in claims]

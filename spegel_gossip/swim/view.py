@@ -13,6 +13,7 @@ from dataclasses import replace
 from spegel_gossip.swim import codec
 from spegel_gossip.swim.claims import INCARNATION_LIMIT, Claim, supersedes
 from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.conflicts import Conflicts
 from spegel_gossip.swim.dissemination import DisseminationQueue
 from spegel_gossip.swim.events import (
     BootRaised,
@@ -33,9 +34,6 @@ from spegel_gossip.swim.members import Entry, MemberTable
 from spegel_gossip.swim.outbox import Datagram, Outbox
 from spegel_gossip.swim.suspicion import Suspicions
 
-MAX_CONFLICTS = 16
-"""Other processes under our own name that are remembered."""
-
 REAP_INTERVAL = 60.0
 """Seconds between two looks for tombstones that may be dropped."""
 
@@ -51,7 +49,7 @@ class View:
         self._outbox = outbox
         self._counters = counters
         self.suspicions = Suspicions(config)
-        self._conflicts: dict[NameConflict, None] = {}
+        self._conflicts = Conflicts()
         self._reap_at: float | None = None
         self.name = record.name
         own = Claim(record, record.boot, MemberState.ALIVE)
@@ -65,7 +63,7 @@ class View:
     @property
     def conflicts(self) -> tuple[NameConflict, ...]:
         """Other processes that live under our name, as far as we heard."""
-        return tuple(self._conflicts)
+        return self._conflicts.shown()
 
     def hear(self, claim: Claim, now: float) -> Claim | None:
         """Take in a claim that came with a datagram; return what its sender should hear in turn.
@@ -121,12 +119,13 @@ class View:
         self.suspicions.postpone(seconds)
 
     def next_timer_at(self) -> float | None:
-        """Return when the next suspicion runs out or tombstones are looked at."""
-        times = (self.suspicions.next_end_at(), self._reap_at)
+        """Return when the next suspicion runs out, tombstones are looked at or a conflict is forgotten."""
+        times = (self.suspicions.next_end_at(), self._reap_at, self._conflicts.next_timer_at())
         return min((at for at in times if at is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
-        """Declare dead whose suspicion ran out, and drop old tombstones."""
+        """Declare dead whose suspicion ran out, and drop old tombstones and conflicts."""
+        self._conflicts.handle_timer(now)
         for name in self.suspicions.ended(now):
             self._counters.deaths_declared += 1
             death = replace(self.table[name].claim(now), state=MemberState.DEAD, accuser=self.name)
@@ -220,10 +219,11 @@ class View:
         is_elsewhere = not set(claim.record.addresses) & set(mine.record.addresses)
         if is_foreign and is_elsewhere and claim.state in {MemberState.ALIVE, MemberState.SUSPECT}:
             # Departure 2: shown, never fought over. Once nobody lives there, it is ours.
-            self._report_conflict(claim.record)
+            self._report_conflict(claim.record, now)
             address = claim.record.addresses[0]
             self._outbox.send(Datagram(codec.encode_packed_claim(self.own.packed, 0.0), address, self.name))
             return
+        self._conflicts.ended(claim.record.addresses[0])
         incarnation = max(claim.incarnation, mine.incarnation) + 1
         boot = max(mine.record.boot, claim.record.boot + 1) if is_foreign else mine.record.boot
         if incarnation >= INCARNATION_LIMIT or boot >= INCARNATION_LIMIT:
@@ -235,7 +235,7 @@ class View:
             self._outbox.tell(BootRaised(boot))
         self._speak(replace(mine, record=replace(mine.record, boot=boot), incarnation=incarnation), now)
 
-    def hear_namesake(self, claim: Claim) -> None:
+    def hear_namesake(self, claim: Claim, now: float) -> None:
         """Take in what somebody who bears our own name says of itself.
 
         The older of two such processes hears of the newer from everybody; the newer
@@ -245,13 +245,12 @@ class View:
         mine = self.own.member.record
         is_elsewhere = not set(claim.record.addresses) & set(mine.addresses)
         if claim.name == mine.name and claim.record.boot != mine.boot and is_elsewhere:
-            self._report_conflict(claim.record)
+            self._report_conflict(claim.record, now)
 
-    def _report_conflict(self, record: MemberRecord) -> None:
+    def _report_conflict(self, record: MemberRecord, now: float) -> None:
         conflict = NameConflict(record.addresses[0], record.boot)
-        if conflict in self._conflicts or len(self._conflicts) >= MAX_CONFLICTS:
+        if not self._conflicts.hear(conflict, now):
             return
-        self._conflicts[conflict] = None
         self._counters.name_conflicts += 1
         self._outbox.tell(NameConflicted(self.name, conflict.address, conflict.boot))
 

@@ -5,6 +5,7 @@ import pytest
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.claims import INCARNATION_LIMIT, Claim
 from spegel_gossip.swim.config import SwimConfig
+from spegel_gossip.swim.conflicts import CONFLICT_AGE
 from spegel_gossip.swim.events import (
     BootRaised,
     MemberDied,
@@ -248,11 +249,43 @@ def test_two_processes_under_one_name_both_come_to_know_of_it() -> None:
     assert newer.events == [NameConflicted("n0", address_of("n0"), BOOT)]
 
 
+def conflicting(number: int, state: MemberState = ALIVE, *, boot: int = BOOT + 9) -> Claim:
+    record = replace(make_record("n0", boot=boot), addresses=(Address(f"10.9.0.{number}", 29501),))
+    return make_claim("n0", state, incarnation=boot, record=record)
+
+
+def test_a_conflict_that_was_mended_is_forgotten() -> None:
+    solo = SoloEngine("n1")
+    solo.hear("n1", conflicting(1), conflicting(2))
+    assert len(solo.engine.conflicts) == 2
+    for _ in range(3):
+        solo.run_until(solo.now + CONFLICT_AGE / 2)
+        solo.hear("n1", conflicting(1))
+    assert [one.address.host for one in solo.engine.conflicts] == ["10.9.0.1"]
+
+    solo.run_until(solo.now + CONFLICT_AGE)
+    assert solo.engine.conflicts == ()
+
+
+def test_a_conflict_ends_when_the_other_one_leaves() -> None:
+    solo = SoloEngine("n1")
+    solo.hear("n1", conflicting(1))
+    solo.hear("n1", conflicting(1, LEFT))
+    assert solo.engine.conflicts == ()
+
+
+def test_a_conflicting_process_that_restarts_is_one_and_told_once() -> None:
+    solo = SoloEngine("n1")
+    for boot in range(BOOT + 9, BOOT + 49):
+        solo.hear("n1", conflicting(1, boot=boot))
+    assert [(one.address.host, one.boot) for one in solo.engine.conflicts] == [("10.9.0.1", BOOT + 48)]
+    assert solo.events == [NameConflicted("n0", Address("10.9.0.1", 29501), BOOT + 9)]
+
+
 def test_conflicts_are_bounded() -> None:
     solo = SoloEngine("n1")
-    for number in range(40):
-        record = make_record("n0", boot=BOOT + 1 + number, address=Address("10.8.8.8", 7))
-        solo.hear("n1", make_claim("n0", incarnation=BOOT + 9, record=record))
+    for number in range(1, 41):
+        solo.hear("n1", conflicting(number))
     assert len(solo.engine.conflicts) == 16
 
 
