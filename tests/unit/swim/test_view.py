@@ -264,7 +264,7 @@ def test_a_conflict_that_was_mended_is_forgotten() -> None:
     assert [one.address.host for one in solo.engine.conflicts] == ["10.9.0.1"]
 
     solo.run_until(solo.now + CONFLICT_AGE)
-    assert solo.engine.conflicts == ()
+    assert list(solo.engine.conflicts) == []
 
 
 def test_a_conflict_ends_when_the_other_one_leaves() -> None:
