@@ -57,9 +57,9 @@ class Agenda:
         """Return whether everything should be compared now."""
         return self._reconcile_at <= trio.current_time()
 
-    def clear(self) -> list[Digest]:
-        """Forget everything, before a comparison that finds it all; return the digests."""
-        forgotten = list(self._digests)
+    def clear(self) -> dict[Digest, int]:
+        """Forget everything, before a comparison of all; return the digests, each with its attempt."""
+        forgotten = {digest: attempt for digest, (_, attempt) in self._digests.items()}
         self._digests.clear()
         self._images.clear()
         self._reconcile_at = math.inf

@@ -181,8 +181,11 @@ class Follower:
             self._inventory.remove_blob(digest)
             if number % BLOB_BURST == 0:
                 await trio.lowlevel.checkpoint()
-        for digest in forgotten:
-            self._ingests.settle(digest)
+        for digest, attempt in forgotten.items():
+            # The list may be older than the file, whose entry containerd has yet to write.
+            is_held = digest in self._inventory.blobs
+            if is_held or not self._agenda.check(digest, attempt=attempt + 1):
+                self._ingests.settle(digest)
         names = [
             *self._images.compare(result.images),
             *self._images.affected_by([*result.added, *result.removed]),

@@ -50,6 +50,7 @@ class FakeContainerd:
         self.exported_root = str(self.content)
         self.namespaces = ["k8s.io"]
         self.infos = 0
+        self.lists = 0
         self.aborts = 0
         self.refuses_aborts = False
         self.answers = threading.Event()
@@ -82,6 +83,15 @@ class FakeContainerd:
         with self._asked:
             self.infos += 1
             self._asked.notify_all()
+
+    def count_list(self) -> None:
+        with self._asked:
+            self.lists += 1
+            self._asked.notify_all()
+
+    def wait_for_lists(self, number: int) -> None:
+        with self._asked:
+            assert self._asked.wait_for(lambda: self.lists >= number, timeout=15)
 
     def wait_for_infos(self, number: int) -> None:
         with self._asked:
@@ -147,6 +157,7 @@ class _Handlers(
 
     def List(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: ANN401, N802  # gRPC's
         everything = [content_pb2.Info(digest=one, size=size) for one, size in self._fake.listed.items()]
+        self._fake.count_list()
         for at in range(0, len(everything), LIST_STEP):
             yield content_pb2.ListContentResponse(info=everything[at : at + LIST_STEP])
 

@@ -115,6 +115,20 @@ async def test_a_file_that_containerd_has_not_listed_yet_is_looked_for_again(tab
     await table.witness.until(lambda: digest in table.witness.blobs)
 
 
+async def test_a_comparison_of_all_does_not_end_the_search_for_what_is_not_listed_yet(table: Table) -> None:
+    await table.follow()
+    digest = table.containerd.add_file(b"renamed, and the database is still syncing")
+    await trio.to_thread.run_sync(table.containerd.wait_for_infos, 1)
+    compared = table.containerd.lists
+
+    # As at a first pull, when each directory that comes is a reason to compare.
+    (table.containerd.content / "blobs" / "sha512").mkdir()
+    await trio.to_thread.run_sync(table.containerd.wait_for_lists, compared + 1)
+    table.containerd.listed[str(digest)] = 42
+
+    await table.witness.until(lambda: digest in table.witness.blobs)
+
+
 async def test_an_image_is_found_by_its_event_even_where_its_layers_brought_no_news(table: Table) -> None:
     artifact = images.image(1)
     for blob in (*artifact.blobs, *artifact.manifests):
