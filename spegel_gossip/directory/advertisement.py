@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from spegel_gossip.backoff import backoff
 from spegel_gossip.directory.codec import ADVERTISE_OVERHEAD, record_bytes
 from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.directory.messages import AckStatus, Advertise, Closing
@@ -190,7 +191,7 @@ class Advertisement:
         if pair is None or pair.in_flight is None or pair.in_flight.id != id_:
             return
         pair.take_back(self._own)
-        pause = min(RETRY_INTERVAL * 2.0 ** (pair.failures - 1), MAX_RETRY_INTERVAL)
+        pause = backoff(pair.failures - 1, first=RETRY_INTERVAL, longest=MAX_RETRY_INTERVAL)
         self._due(owner, now + pause * self._rng.uniform(0.8, 1.2))
 
     def resync(self, owner: str, now: float) -> None:

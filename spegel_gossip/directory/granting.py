@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
+from spegel_gossip.backoff import backoff
 from spegel_gossip.directory.fetch_messages import FetchTold, Progress, ProgressItem, Verdict
 from spegel_gossip.directory.spread import Lease, Receiver, Spread
 
@@ -102,13 +103,13 @@ class Grants:
             spread.detach(receiver)
         if lease.token != item.token:
             return
-        lease.heard_at, lease.sharing = now, report.sharing
         lease.is_complete = 0 < item.total <= item.offset
         if grown > 0:
             lease.stepped(grown, now)
             spread.serves()
         elif report.is_growing and not lease.has_stepped:
             lease.stepped_at = now
+        lease.heard_at, lease.sharing = now, report.sharing
 
     def lose_if_due(self, spread: Spread, receiver: Receiver, now: float) -> None:
         """Take a lease from a holder that is silent, or does not get on."""
@@ -142,7 +143,7 @@ class Grants:
             return
         spread.byteless_until[receiver.name] = now + BYTELESS_PAUSE
         if has_failed:
-            spread.paused_until = now + min(FAILED_PAUSE * 2**spread.failures, MAX_FAILED_PAUSE)
+            spread.paused_until = now + backoff(spread.failures, first=FAILED_PAUSE, longest=MAX_FAILED_PAUSE)
             spread.failures += 1
             return
         spread.losses += 1

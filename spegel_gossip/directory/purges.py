@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from spegel_gossip.backoff import backoff
 from spegel_gossip.directory.keys import PackedKey
 from spegel_gossip.directory.messages import AckStatus, Purge, PurgeItem
 from spegel_gossip.directory.timers import Timers
@@ -170,7 +171,7 @@ class Purges:
         debt.pending.update(dict.fromkeys(debt.in_flight[1]))
         debt.in_flight = None
         debt.failures += 1
-        pause = min(ACK_TIMEOUT * 2.0 ** min(debt.failures, 16), MAX_RETRY_INTERVAL)
+        pause = backoff(debt.failures, first=ACK_TIMEOUT, longest=MAX_RETRY_INTERVAL)
         self._timers.set(name, now + pause * self._rng.uniform(0.8, 1.2))
         return True
 

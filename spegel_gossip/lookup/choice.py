@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from spegel_gossip.backoff import backoff
 from spegel_gossip.routing import Peer
 
 MIN_SKIP: Final = 10.0
@@ -76,9 +77,8 @@ class HolderChoice:
     def failed(self, name: str, now: float) -> None:
         """Skip a holder for a while: connecting to it failed."""
         seen = self._ended(name)
-        skip = min(MIN_SKIP * 2.0**seen.failures, MAX_SKIP)
-        seen.failures = min(seen.failures + 1, _MAX_IN_FLIGHT)
-        seen.skipped_until = now + skip
+        seen.skipped_until = now + backoff(seen.failures, first=MIN_SKIP, longest=MAX_SKIP)
+        seen.failures += 1
 
     def forget(self, name: str) -> None:
         """Drop what was seen of a holder: it lives a new boot, at another address perhaps."""

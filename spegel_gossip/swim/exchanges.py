@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
 
+from spegel_gossip.backoff import backoff
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.swim.address import Address
 from spegel_gossip.swim.buckets import bucket_count, bucket_hashes
@@ -267,9 +268,9 @@ class Exchanges:
             # We have company, so there is no hurry: the shell resolves seeds again soon.
             del self._seeds[address]
             return
-        backoff = min(MAX_JOIN_BACKOFF, 2.0**seed.failures)
+        pause = backoff(seed.failures, first=1.0, longest=MAX_JOIN_BACKOFF)
         seed.failures += 1
-        seed.try_at = now + backoff * (0.75 + 0.5 * self._rng.random())
+        seed.try_at = now + pause * (0.75 + 0.5 * self._rng.random())
 
     def _reached(self, exchange: PushPull, name: str) -> None:
         address = exchange.addresses[0]

@@ -127,6 +127,17 @@ def test_what_is_not_acknowledged_is_told_again_later_and_later_then_over_tcp(qu
     assert streams == [False] * STREAM_AFTER_FAILURES + [True] * (6 - STREAM_AFTER_FAILURES)
 
 
+def test_an_owner_that_nothing_reaches_for_days_is_still_told(quiet: Advertisement) -> None:
+    put(quiet, KEYS[0], 10.0)
+    for _ in range(2_000):
+        at = quiet.next_timer_at()
+        assert at is not None
+        telling = told(quiet, at)
+        assert telling is not None
+        quiet.failed("owner", telling.message.id, at)
+    assert quiet.next_timer_at() is not None
+
+
 def test_a_change_while_a_telling_is_under_way_follows_it(quiet: Advertisement) -> None:
     put(quiet, KEYS[0], 10.0)
     first = told(quiet, 10.1)

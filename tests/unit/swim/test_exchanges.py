@@ -101,6 +101,22 @@ def test_seeds_that_fail_are_tried_again_while_we_are_alone() -> None:
     assert gaps[-1] > 3 * gaps[0]
 
 
+def test_a_seed_that_is_away_for_a_day_is_still_tried() -> None:
+    solo = SoloEngine()
+    solo.start()
+    solo.engine.join([address_of("n1")], solo.now)
+    tries = 0
+    while tries < 5_000:
+        solo.run_until(solo.now + 19.0)
+        solo.drain()
+        assert solo.streams, f"after {tries} tries none was made"
+        while solo.streams:
+            exchange = solo.streams.pop()
+            assert isinstance(exchange, PushPull)
+            solo.engine.push_pull_failed(exchange, solo.now)
+            tries += 1
+
+
 def test_at_most_three_seeds_are_tried_at_once_and_the_others_after_them() -> None:
     solo = SoloEngine()
     solo.start()
