@@ -16,6 +16,9 @@ from spegel_gossip.directory.keys import PackedKey
 STEP_BYTES: Final = 1 << 20
 """containerd writes a growing blob in steps of this size."""
 
+REPORT_INTERVAL: Final = 0.5
+"""Seconds between two reports of a node that receives a blob (`swarm.receptions`)."""
+
 MAX_RECEIVERS: Final = 4_096
 """Nodes remembered for one blob."""
 
@@ -67,10 +70,12 @@ class Lease:
     def stepped(self, grown: int, now: float) -> None:
         """Take in that it grew by so many bytes.
 
-        A report that tells of several steps, because the one before it was lost, says how long each took.
+        A report that tells of several steps, because those before it were lost, says how long each took. What
+        came in one piece after reports of nothing new is one step, however large: upstream sends so.
         """
         began_at = self.stepped_at if self.has_stepped else self.granted_at
-        step = (now - began_at) / max(grown // STEP_BYTES, 1)
+        reports = round((now - self.heard_at) / REPORT_INTERVAL)
+        step = (now - began_at) / max(min(grown // STEP_BYTES, reports), 1)
         self.longest_step = max(step, self.longest_step * _STEP_MEMORY)
         self.stepped_at, self.has_stepped = now, True
 

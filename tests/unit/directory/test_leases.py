@@ -1,10 +1,11 @@
 import pytest
 
-from spegel_gossip.directory import leases
+from spegel_gossip.directory import leases, spread
 from spegel_gossip.directory.fetch_messages import FetchTold, ProgressState, Verdict
 from spegel_gossip.directory.granting import FAILED_PAUSE, REFUSAL_INTERVAL
 from spegel_gossip.directory.parents import Known
 from spegel_gossip.directory.spread import COMMIT_TIMEOUT
+from spegel_gossip.swarm import receptions
 from unit.directory.owners import MIB, NAMES, NODES, TOTAL, Owner, source
 
 
@@ -215,6 +216,13 @@ def test_a_byte_ends_the_pauses_and_who_cannot_wait_heeds_none() -> None:
     assert owner.ask("n5", patiently=False).verdict == Verdict.LEASE
 
 
+def test_a_blob_that_its_registry_refuses_for_days_is_still_leased() -> None:
+    owner = Owner()
+    for _ in range(2_000):
+        assert owner.ask("n0", is_urgent=True).verdict == Verdict.LEASE
+        owner.report("n0", 0, state=ProgressState.ENDED)
+
+
 def test_who_is_furthest_goes_on_for_those_who_wait() -> None:
     owner = Owner()
     owner.ask("n0")
@@ -247,6 +255,20 @@ def test_reports_that_were_lost_make_no_lease_last_longer() -> None:
         owner.report("n0", offset, token=token)
     owner.pass_time(2.5, ("n0", 40 * MIB, token))
     assert owner.leases.counts["lost_stalled"] == 1
+
+
+@pytest.mark.parametrize(("burst", "pause"), [(8, 3.0), (8, 6.0), (4, 5.0), (32, 9.0)])
+def test_what_comes_in_bursts_is_no_stall(burst: int, pause: float) -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    for number in range(3):
+        owner.pass_time(pause, ("n0", number * burst * MIB, token))
+        owner.report("n0", (number + 1) * burst * MIB, token=token)
+    assert owner.leases.counts["lost_stalled"] == 0
+
+
+def test_a_holder_reports_as_often_as_its_owner_thinks() -> None:
+    assert spread.REPORT_INTERVAL == receptions.REPORT_INTERVAL
 
 
 def test_who_sits_next_to_the_fault_takes_over_and_its_children_stay() -> None:
