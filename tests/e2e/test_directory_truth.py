@@ -61,9 +61,9 @@ def test_what_was_imported_without_labels_is_found(running_lab: Lab) -> None:
     reference = running_lab.registry.push(image, "team/imported", "v1")
     a.containerd.pull(reference)
     archive = str(running_lab.directory / "imported.tar")
-    a.containerd.ctr("images", "export", archive, reference)
+    a.containerd.ctr("images", "export", *a.containerd.build.locally, archive, reference)
     a.containerd.remove(reference)
-    b.containerd.ctr("images", "import", archive)
+    b.containerd.ctr("images", "import", *b.containerd.build.locally, archive)
     running_lab.registry.stop()
 
     c.wait_holders(reference, "b")

@@ -1,26 +1,18 @@
 """Who gets the leave to fetch: those whose copy others can read, and the same one whoever is asked."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from e2e import herds
-from e2e.herd_faults import owner_of
 from e2e.herds import Herd, HerdResult, Links
 from lab import images
 from lab.cluster import Lab
 from lab.images import Artifact
 from lab.node import Node
-from lab.process import wait_until
 
 CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 LINKS = Links(registry=100.0)
 LAYER = 24 * images.MIB
-
-LAST_MINUTE = 62.0
-"""Seconds after which the ring of before is the one of a minute ago."""
 
 
 @contextmanager
@@ -80,32 +72,3 @@ def test_nobody_waits_for_a_copy_that_cannot_be_read(lab: Lab) -> None:
 
     # Once for itself, and once for all others.
     assert_all_have_it(herd.result(), most=2.0)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_a_layer_whose_owner_has_just_come_is_fetched_once_all_the_same(lab: Lab) -> None:
-    # The two of a minute ago agree on who decides; the newcomer asks one of them, though it owns keys now.
-    *old, newcomer = lab.nodes
-    lab.start_nodes(nodes=old)
-    old[0].wait_settled()
-    image = images.image(880, [4 * images.MIB] * 8)
-    reference = lab.registry.push(image, "who/newcomer")
-    herds.limit(lab, LINKS)
-    settled_at = time.monotonic()
-    wait_until(
-        lambda: time.monotonic() - settled_at >= LAST_MINUTE,
-        what="the ring of two to be the one of a minute ago",
-        timeout=2 * LAST_MINUTE,
-    )
-
-    newcomer.start(seeds=[node.address for node in old])
-    newcomer.wait_ready()
-    for node in lab.nodes:
-        node.wait_members(*(one.name for one in lab.nodes))
-    with Herd(lab, image, reference) as herd:
-        herd.begin(*lab.nodes)
-        herd.wait_ended()
-
-    assert any(owner_of(lab, blob.digest) is newcomer for blob in image.blobs[1:])
-    assert_all_have_it(herd.result(), most=1.0)

@@ -39,7 +39,7 @@ def config(archive: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def image(image_lab: Lab, archive: Path) -> str:
     for node in image_lab.nodes:
-        node.containerd.ctr("images", "import", str(archive), timeout=120)
+        node.containerd.ctr("images", "import", *node.containerd.build.locally, str(archive), timeout=120)
     (name,) = image_lab.nodes[0].containerd.images()
     return name
 

@@ -110,7 +110,9 @@ class KubeNode:
         inbox = BIN.parent / archive.name
         copy = self.machine.path(inbox)
         shutil.copy(archive, copy)
-        self.ctr("images", "import", str(inbox), timeout=_PULL_TIMEOUT)
+        # By streams to its transfer service, where it has one, an archive may come out short.
+        ways = ["--local"] if "--local" in self.ctr("images", "import", "--help") else []
+        self.ctr("images", "import", *ways, str(inbox), timeout=_PULL_TIMEOUT)
         copy.unlink()
 
     def ctr(self, *arguments: str, timeout: float = _START_TIMEOUT) -> str:

@@ -61,6 +61,11 @@ class ContainerdBuild:
         major, minor = self.version.split(".")[:2]
         return (int(major), int(minor)) >= (2, 1)
 
+    @property
+    def locally(self) -> list[str]:
+        """The flag for `ctr images import` and `export`: by its streams, archives come out short."""
+        return ["--local"] if self.has_transfer_service else []
+
 
 SYSTEM = Path("/usr/bin/containerd")
 
