@@ -51,7 +51,6 @@ def hold(lab: Lab, image: images.Artifact, repository: str) -> str:
     return reference
 
 
-@pytest.mark.slow
 def test_ranges_of_one_layer_come_from_both_holders(ranges_lab: Lab) -> None:
     a, b, c = ranges_lab.nodes
     image = images.image(901, [LAYER_SIZE])
@@ -77,7 +76,6 @@ def test_ranges_of_one_layer_come_from_both_holders(ranges_lab: Lab) -> None:
     assert sum(sent.values()) < 1.15 * LAYER_SIZE
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("killed", [1, 2])
 def test_ranges_outlive_their_holders(killed: int, ranges_lab: Lab) -> None:
     c = ranges_lab.nodes[2]
