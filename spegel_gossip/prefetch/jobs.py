@@ -61,7 +61,10 @@ class _Job:
     problem: PullProblem = PullProblem.NONE
     detail: str = ""
     parts: dict[Digest, int] = field(default_factory=dict)
-    """What was not here when its manifest came, with sizes."""
+    """What was not here when it began, with sizes, as far as the manifests that came tell."""
+
+    here_before: frozenset[Digest] = frozenset()
+    """What was; while it is under way."""
 
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -136,6 +139,7 @@ class Jobs:
         job = self._current
         if job is None or not isinstance(event, BlobAdded) or event.size > MAX_MANIFEST_BYTES:
             return
+        here_before = job.here_before
         content = await self._read(event.digest)
         try:
             manifest = None if content is None else parse_manifest_untrusted(content)
@@ -143,8 +147,8 @@ class Jobs:
             return
         if manifest is None or manifest.kind is ManifestKind.INDEX:
             return
-        held = self._store.blobs()
-        lacking = {child.digest: child.size for child in manifest.children if child.digest not in held}
+        # A small blob may be here before its manifest is looked into.
+        lacking = {child.digest: child.size for child in manifest.children if child.digest not in here_before}
         if len(job.parts) + len(lacking) < MAX_PARTS:
             job.parts |= lacking | {event.digest: event.size}
 
@@ -163,6 +167,7 @@ class Jobs:
     async def _pull(self, job: _Job) -> None:
         image = job.ask.image
         self._current, job.state, job.begun_at = job, PullState.PULLING, trio.current_time()
+        job.here_before = frozenset(self._store.blobs())
         log.info("prefetch begun", image=str(image))
         has_ended = False
         try:
@@ -177,7 +182,7 @@ class Jobs:
             else:
                 self._end(job, PullProblem.STOPPED, "whoever asked for it is gone")
         finally:
-            self._current = None
+            self._current, job.here_before = None, frozenset()
 
     def _end(self, job: _Job, problem: PullProblem, detail: str) -> None:
         job.ended_at, job.problem, job.detail = trio.current_time(), problem, detail
