@@ -47,6 +47,18 @@ def is_fetching(node: Node) -> bool:
     return all(float(value) == 0.0 for value in in_flight)
 
 
+def wait_for_the_one_that_fetches(lab: Lab) -> Node:
+    fetching: list[Node] = []
+
+    def is_one() -> bool:
+        # One that reads from another is between two answers now and then.
+        fetching[:] = [node for node in lab.nodes if is_fetching(node)]
+        return len(fetching) == 1
+
+    wait_until(is_one, what="one node, and no other, to fetch for all", timeout=PULL_TIMEOUT)
+    return fetching[0]
+
+
 def wait_for_bytes(node: Node, pull: Process) -> None:
     wait_until(
         lambda: node.containerd.ingested_bytes() >= images.MIB,
@@ -82,8 +94,7 @@ def herd_in_the_middle(
         timeout=PULL_TIMEOUT,
         logs=[node.log for node in lab.nodes],
     )
-    [fetching] = [node for node in lab.nodes if is_fetching(node)]
-    return image, pulls, fetching
+    return image, pulls, wait_for_the_one_that_fetches(lab)
 
 
 def kill_mirror(node: Node) -> None:
