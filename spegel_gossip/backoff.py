@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_MAX_DOUBLINGS: Final = 64
+_MAX_DOUBLINGS: Final = 16
 """Far beyond every longest wait; who is away for days fails more often than a float can be doubled."""
 
 

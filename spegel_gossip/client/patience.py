@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 
+from spegel_gossip.backoff import backoff
 from spegel_gossip.client.config import ClientConfig
 from spegel_gossip.client.errors import TransientError
-
-_MAX_DOUBLINGS = 16
-"""Past this the delay is at any sane maximum, and two to the power of it still a small number."""
 
 
 class Patience:
@@ -40,6 +38,5 @@ class Patience:
             return None
         if failure.retry_after is not None:
             return None if failure.retry_after > config.max_retry_after else failure.retry_after
-        doublings = min(self._in_a_row - 1, _MAX_DOUBLINGS)
-        longest = min(config.max_delay, config.first_delay * float(2**doublings))
+        longest = backoff(self._in_a_row - 1, first=config.first_delay, longest=config.max_delay)
         return longest * (0.5 + 0.5 * self._rng.random())
