@@ -128,15 +128,11 @@ class ContainerdBench:
     async def put_image(self, artifact: images.Artifact, name: TagName) -> None:
         archive = self.directory / "image.tar"
         write_archive(archive, artifact, str(name))
-        await ctr(
-            self.containerd,
-            "images",
-            "import",
-            *self.containerd.build.locally,
-            "--all-platforms",
-            "--no-unpack",
-            str(archive),
-        )
+        await self._import(archive)
+
+    async def _import(self, archive: Path) -> None:
+        ways = [*self.containerd.build.locally, "--all-platforms", "--no-unpack"]
+        await ctr(self.containerd, "images", "import", *ways, str(archive))
 
     async def remove_image(self, name: TagName) -> None:
         await ctr(self.containerd, "images", "rm", "--sync", str(name))
@@ -156,15 +152,7 @@ class ContainerdBench:
         archive = self.directory / "throw-away.tar"
         name = TagName("registry.test", "throw-away", f"v{self.seed}")
         await trio.to_thread.run_sync(write_archive, archive, images.artifact(self.seed ^ 1), str(name))
-        await ctr(
-            self.containerd,
-            "images",
-            "import",
-            *self.containerd.build.locally,
-            "--all-platforms",
-            "--no-unpack",
-            str(archive),
-        )
+        await self._import(archive)
         await self.remove_image(name)
 
     async def begin_ingest(self, digest: Digest, total: int) -> CtrIngest:
