@@ -167,8 +167,7 @@ class Gossip:
 
     def is_udp_blocked(self, name: str) -> bool:
         """Return whether a member answers over TCP only."""
-        detail = self._engine.detail(name, trio.current_time())
-        return detail is not None and detail.is_udp_blocked
+        return self._engine.is_udp_blocked(name)
 
     def details(self) -> list[MemberDetail]:
         """Return all that is known of everybody."""

@@ -179,8 +179,9 @@ class Driver:
         reply = self._receive(body, sender.name)
         if reply is not None:
             self._transport.reply(reply, to=sender.address, target=sender.name)
-        self._flush()
-        self.wake_if_due()
+        if not is_fetch_message(body):  # which leaves the directory as it was
+            self._flush()
+            self.wake_if_due()
 
     async def serve_batch(self, request: PeerRequest, exchange: PeerExchange) -> None:
         """Take in a message that did not come as a datagram, and answer as one would be.

@@ -59,6 +59,9 @@ REPEAT_INTERVAL: Final = 0.5
 LOST_AFTER: Final = 2.0
 """Seconds without a word after which an owner that had us wait is taken to be gone."""
 
+COUNT_INTERVAL: Final = 1.0
+"""Seconds after which what happened is counted."""
+
 MAX_ROUNDS: Final = 4
 """Times the owners are asked anew because those they named cannot be reached from here."""
 
@@ -103,6 +106,7 @@ class Fetches:
         self._silent_until: dict[str, float] = {}
         self._wakeup = trio.Event()
         self._sleeps_until = -math.inf
+        self._count_at = math.inf
         self._counted: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
         """What owners said since the start; `wait` once a request, before what they said in the end."""
@@ -190,7 +194,9 @@ class Fetches:
                 self._receptions.ended(digest, is_done=False)
             case _:
                 return
-        self._wake()
+        # An ingest grows fifty times a second, and is told of twice.
+        if self._next_timer_at() < self._sleeps_until:
+            self._wake()
 
     def member_gone(self, name: str) -> None:
         """Take in that a member is dead or left."""
@@ -209,9 +215,8 @@ class Fetches:
             self._report(now)
             self._flush()
             self._count(now)
-            timers = (self._desk.next_timer_at(), self._receptions.next_report_at())
             self._wakeup = trio.Event()
-            self._sleeps_until = min((at for at in timers if at is not None), default=math.inf)
+            self._sleeps_until = self._next_timer_at()
             with trio.move_on_at(self._sleeps_until):
                 await self._wakeup.wait()
 
@@ -353,7 +358,15 @@ class Fetches:
         if timer_at is not None and timer_at < self._sleeps_until:
             self._wake()
 
+    def _next_timer_at(self) -> float:
+        timers = (self._desk.next_timer_at(), self._receptions.next_report_at(), self._count_at)
+        return min(at for at in timers if at is not None)
+
     def _count(self, now: float) -> None:
+        if now < self._count_at:
+            self._count_at = min(self._count_at, now + COUNT_INTERVAL)
+            return
+        self._count_at = math.inf
         leases = self._desk.leases
         for what, count in leases.counts.items():
             metrics.LEASES.labels(what).inc(count - self._counted[what])

@@ -247,6 +247,10 @@ class Lookup:
         now = trio.current_time()
         self._driver.fetches.on_content(event)
         match event:
+            case PartialChanged() | PartialRemoved() | AvailabilityChanged():
+                # Only what is whole is a record, and availability is the store's own affair: the driver
+                # need not wake for it, up to fifty times a second for each ingest.
+                return
             case BlobAdded(digest, size):
                 self._blob_added(digest, size, now)
             case BlobRemoved(digest):
@@ -256,8 +260,6 @@ class Lookup:
                 self._tag_changed(event, now)
             case TagRemoved(name):
                 self._tagging.removed(name, now)
-            case PartialChanged() | PartialRemoved() | AvailabilityChanged():
-                pass  # only what is whole is a record; availability is the store's own affair
         self._driver.wake()
         await trio.lowlevel.checkpoint()
 

@@ -282,6 +282,11 @@ class Swim:
         entry = self._view.table.get(name)
         return None if entry is None else entry.member
 
+    def is_udp_blocked(self, name: str) -> bool:
+        """Return whether a member answers over TCP only."""
+        entry = self._view.table.get(name)
+        return entry is not None and entry.is_udp_blocked
+
     def detail(self, name: str, now: float) -> MemberDetail | None:
         """Return all we know of one member; None if it is unknown."""
         entry = self._view.table.get(name)
