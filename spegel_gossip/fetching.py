@@ -117,6 +117,9 @@ class BlobFetcher(Protocol):
             SlotYieldedError: the client is to ask again.
         """
 
+    async def spreads(self, digest: Digest) -> bool:
+        """Return whether content is got through the swarm: this node is in one, and ingests it now."""
+
     async def size(self, digest: Digest) -> int:
         """Return the size of a blob that another node has (HEAD).
 

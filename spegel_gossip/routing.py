@@ -158,8 +158,14 @@ class Router(Protocol):
             OwnersUnreachableError: nobody could be asked.
         """
 
-    def lookup_ahead(self, digests: Sequence[Digest]) -> None:
-        """Look the children of a manifest up in one batch, in the background."""
+    def lookup_ahead(self, digests: Sequence[Digest], *, has_ingests: bool = False) -> None:
+        """Take in which children a manifest has, and look them up in batches, in the background.
+
+        Args:
+            digests: the children that are not here
+            has_ingests: whether they will be asked for through `FetchRouter`, which asks the owner of
+                each: then nothing is looked up, as nobody would read the answers
+        """
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Remember what this node's mirror just told its containerd about a tag.

@@ -180,9 +180,10 @@ class Lookup:
             self._finder.know(pack_key(digest), replace(answer, digest=None, observed_at_ms=0))
         return TagHolders(name, digest, answer.observed_at_ms / 1000, tuple(peers))
 
-    def lookup_ahead(self, digests: Sequence[Digest]) -> None:
-        """Look the children of a manifest up in batches, in the background."""
-        self._finder.find_ahead(digests)
+    def lookup_ahead(self, digests: Sequence[Digest], *, has_ingests: bool = False) -> None:
+        """Look the children of a manifest up in batches, in the background, if the answers will be read."""
+        if not has_ingests:
+            self._finder.find_ahead(digests)
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Remember what this node's mirror just told its containerd about a tag."""

@@ -22,7 +22,7 @@ class Nobody:
         """Say that nobody has it."""
         raise NotHereError(name)
 
-    def lookup_ahead(self, digests: Sequence[Digest]) -> None:
+    def lookup_ahead(self, digests: Sequence[Digest], *, has_ingests: bool = False) -> None:
         """Do nothing: there is nobody to ask."""
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
@@ -51,6 +51,10 @@ class Nobody:
     ) -> BlobStream:
         """Say that nobody has it."""
         raise NotHereError(digest)
+
+    async def spreads(self, digest: Digest) -> bool:  # noqa: ARG002 - the same
+        """Say that nothing spreads: there is nobody to read from."""
+        return False
 
     async def size(self, digest: Digest) -> int:
         """Say that nobody has it."""

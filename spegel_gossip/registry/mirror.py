@@ -53,6 +53,7 @@ class Mirror:
     ) -> None:
         self._store = store
         self._router = router
+        self._fetcher = fetcher
         self._filters = filters
         self._config = config
         self._reach = reach
@@ -83,7 +84,7 @@ class Mirror:
             manifest, why = await self._manifest(request.reference, is_head=is_head)
             self._note_reach(request, (manifest.digest, *manifest.children))
             if not is_head:
-                self._look_ahead(manifest.children)
+                await self._look_ahead(manifest)
             return _answer_manifest(manifest).because(why)
         self._note_reach(request, (request.digest,))
         if is_head:
@@ -146,11 +147,14 @@ class Mirror:
             metrics.TAGS_REFUSED.labels(policy.kind).inc()
         raise failure
 
-    def _look_ahead(self, children: Sequence[Digest]) -> None:
+    async def _look_ahead(self, manifest: VerifiedManifest) -> None:
         held = self._store.blobs()
-        lacking = [child for child in dict.fromkeys(children) if child not in held]
+        lacking = [child for child in dict.fromkeys(manifest.children) if child not in held]
         if lacking:
-            self._router.lookup_ahead(lacking[:MAX_LOOKED_AHEAD])
+            # Who ingests the manifest is the node's containerd, and ingests what it names as well. Others
+            # (curl, skopeo, docker) ingest nothing.
+            has_ingests = await self._fetcher.spreads(manifest.digest)
+            self._router.lookup_ahead(lacking[:MAX_LOOKED_AHEAD], has_ingests=has_ingests)
 
 
 def _answer_manifest(manifest: VerifiedManifest) -> Answer:

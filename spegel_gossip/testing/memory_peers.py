@@ -27,6 +27,9 @@ class MemoryRouter:
         self.is_reachable = True
         self.tags: dict[TagName, TagHolders] = {}
         self.looked_ahead: list[tuple[Digest, ...]] = []
+        self.swarmed: list[tuple[Digest, ...]] = []
+        """The children that it was told of and need not look up."""
+
         self.told: list[tuple[TagName, float | None]] = []
         """The calls of `tag_answered`."""
 
@@ -49,9 +52,9 @@ class MemoryRouter:
             raise self._failure(name)
         return self.tags[name]
 
-    def lookup_ahead(self, digests: Sequence[Digest]) -> None:
+    def lookup_ahead(self, digests: Sequence[Digest], *, has_ingests: bool = False) -> None:
         """Remember the batch."""
-        self.looked_ahead.append(tuple(digests))
+        (self.swarmed if has_ingests else self.looked_ahead).append(tuple(digests))
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Remember the answer."""
@@ -84,6 +87,9 @@ class MemoryFetcher:
 
         self.leasable: list[Digest] = []
         """Those of them whose failure would have let this node fetch them from upstream."""
+
+        self.spreading: dict[Digest, None] = {}
+        """What this node's client has open ingests of."""
 
         self.streams: list[ScriptedStream] = []
         self.failure: Callable[[Digest], Exception] = NoHolderError
@@ -118,6 +124,11 @@ class MemoryFetcher:
         )
         self.streams.append(stream)
         return stream
+
+    async def spreads(self, digest: Digest) -> bool:
+        """Return what a test says of it."""
+        await trio.lowlevel.checkpoint()
+        return digest in self.spreading
 
     async def size(self, digest: Digest) -> int:
         """Return the size of a blob."""

@@ -169,6 +169,13 @@ class PeerBlobFetcher:
                 seconds=BAN_TIMEOUT,
             )
 
+    async def spreads(self, digest: Digest) -> bool:
+        """Return whether content is got through the swarm: this node is in one, and ingests it now."""
+        if self._spreading is None:
+            return False
+        status, _ = await self._spreading.ingest_of(digest)
+        return status is not None
+
     async def size(self, digest: Digest) -> int:
         """Return the size of a blob that another node has.
 

@@ -323,6 +323,19 @@ async def test_looking_ahead_spares_the_question(nodes: Nodes) -> None:
     assert asker.datagrams.sent == sent
 
 
+async def test_what_the_swarm_will_be_asked_for_is_not_looked_up_ahead(nodes: Nodes) -> None:
+    everybody = [await nodes.make(f"node-{number}") for number in range(4)]
+    for at, node in enumerate(everybody):
+        node.meets(*everybody[at + 1 :])
+    holder, asker = everybody[:2]
+    await add(holder, *BLOBS[:20])
+    await until_told(*everybody)
+    sent = asker.datagrams.sent
+    asker.lookup.lookup_ahead(BLOBS[:20], has_ingests=True)
+    await trio.sleep(0.2)
+    assert asker.datagrams.sent == sent
+
+
 async def test_a_tag_is_what_upstream_said_last(nodes: Nodes) -> None:
     a, b, c = await nodes.three()
     await tag(a, BLOBS[1])  # imported: nobody knows when upstream said so

@@ -178,6 +178,18 @@ async def test_the_children_that_are_not_here_are_looked_up_ahead(
     assert router.looked_ahead == [(Digest.of(CONFIG), Digest.of(LAYERS[1]))]
 
 
+async def test_who_ingests_the_manifest_asks_for_each_child_and_needs_no_look_ahead(
+    client: HttpClient, fetcher: MemoryFetcher, router: MemoryRouter
+) -> None:
+    digest = fetcher.add_blob(IMAGE)
+    fetcher.spreading[digest] = None
+
+    await client.ask(by_digest(digest))
+
+    assert router.looked_ahead == []
+    assert router.swarmed == [(Digest.of(CONFIG), *map(Digest.of, LAYERS))]
+
+
 async def test_a_whole_image_here_needs_no_look_ahead(
     client: HttpClient, store: MemoryStore, router: MemoryRouter
 ) -> None:
