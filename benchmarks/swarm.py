@@ -15,6 +15,7 @@ from spegel_gossip.testing.virtual_swarm import STEP, VirtualSwarm
 GBIT = 125_000_000.0
 GIGABYTE = 10**9
 MIB = 1 << 20
+HERD_NODES = 8
 SETTINGS = {"fast nodes": (10.0, 1.0), "equal links": (1.0, 1.0)}
 """Gbit/s of each node, and of the registry."""
 
@@ -54,6 +55,15 @@ def herd(
         step=step,
     )
     swarm.pull()
+    swarm.run(1e6)
+    return swarm
+
+
+def warm_herd(n: int, sizes: list[int], *, seed: int) -> VirtualSwarm:
+    """Return a herd that has pulled from one of its nodes, which had the image."""
+    swarm = VirtualSwarm(n, sizes, node_rate=0.4 * GBIT, registry_rate=0.2 * GBIT, seed=seed)
+    swarm.give("n0")
+    swarm.pull([f"n{number}" for number in range(1, n)])
     swarm.run(1e6)
     return swarm
 
@@ -114,19 +124,18 @@ def measure_images(bench: Bench) -> None:
         for rate, name in ((0.2, "registry"), (0.002, "slow_registry")):
             if name == "slow_registry" and bench.is_short:
                 continue
-            swarm = herd(8, sizes, 0.4, rate, seed=bench.seed, layers_after=True)
+            swarm = herd(HERD_NODES, sizes, 0.4, rate, seed=bench.seed, layers_after=True)
             label = f"eight_nodes_{name}_{layers}_layers"
             bench.figure(f"{label}_makespan_s", swarm.makespan)
             bench.figure(f"{label}_egress", swarm.egress)
             bench.at_most(f"egress, 8 nodes, {layers} layers, {name}", swarm.egress, 1.05)
-    sizes = [100 * MIB]
-    warm = VirtualSwarm(8, sizes, node_rate=0.4 * GBIT, registry_rate=0.2 * GBIT, seed=bench.seed)
-    warm.give("n0")
-    warm.pull([f"n{number}" for number in range(1, 8)])
-    warm.run(1e6)
-    bench.figure("eight_nodes_warm_makespan_s", warm.makespan)
-    bench.at_most("warm roll-out, 1 to 7, seconds", warm.makespan, 5.0)
-    bench.at_most("warm roll-out, 1 to 7, bytes from the registry", warm.registry.sent, 0)
+    for n, layers in ((HERD_NODES, 1), (HERD_NODES, 4), (HERD_NODES, 20), (100, 60), (100, 1000)):
+        warm = warm_herd(n, [100 * MIB // layers] * layers, seed=bench.seed)
+        label = f"1 to {n - 1}, {layers} layers"
+        bench.figure(f"warm_{n}_nodes_{layers}_layers_makespan_s", warm.makespan)
+        if n == HERD_NODES:
+            bench.at_most(f"warm roll-out, {label}, seconds", warm.makespan, 5.0)
+        bench.at_most(f"warm roll-out, {label}, bytes from the registry", warm.registry.sent, 0)
 
 
 def measure_kraken(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -158,11 +158,11 @@ class Router(Protocol):
             OwnersUnreachableError: nobody could be asked.
         """
 
-    def lookup_ahead(self, digests: Sequence[Digest], *, has_ingests: bool = False) -> None:
-        """Take in which children a manifest has, and look them up in batches, in the background.
+    def lookup_ahead(self, parts: Mapping[Digest, int], *, has_ingests: bool = False) -> None:
+        """Take in what this node lacks of an image, and look that up in batches, in the background.
 
         Args:
-            digests: the children that are not here
+            parts: the sizes of what it lacks, in bytes
             has_ingests: whether they will be asked for through `FetchRouter`, which asks the owner of
                 each: then nothing is looked up, as nobody would read the answers
         """

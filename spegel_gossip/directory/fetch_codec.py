@@ -48,6 +48,7 @@ def encode_fetch(message: FetchMessage) -> bytes:
         case FetchAsk():
             fields: list[object] = [message.key, message.view, message.offset, message.total, _flags(message)]
             fields += [list(message.failed), list(message.stalled), message.burden, list(message.busy)]
+            fields.append(message.together)
             return pack(FetchKind.ASK, message.id, fields)
         case FetchTold():
             flags = _FLAG_CROWDED * message.is_crowded
@@ -106,6 +107,7 @@ def _decode_ask(id_: int, fields: Sequence[object]) -> FetchMessage:
         is_crowded=bool(said & _FLAG_ASKER_CROWDED),
         is_blind=bool(said & _FLAG_BLIND),
         busy=_hashes(more[1], MAX_FAILED_TOLD) if len(more) > 1 else (),
+        together=uint(more[2], MAX_U64) if len(more) > 2 else 0,
     )
 
 

@@ -70,6 +70,7 @@ class FetchDesk:
         is_blind: bool = False,
         burden: int = 0,
         busy: Sequence[str] = (),
+        together: int = 0,
         now: float,
         unix_ms: int,
     ) -> int:
@@ -89,6 +90,7 @@ class FetchDesk:
             is_blind: whether nobody could read from this member before it has it all
             burden: other blobs that it fetches, or may be told to
             busy: sources that had no upload to spare
+            together: bytes that this member lacked of the image when it began; 0 if unknown
             now: for the leases
             unix_ms: for the stamps
         """
@@ -109,6 +111,7 @@ class FetchDesk:
             is_crowded=is_crowded,
             is_blind=is_blind,
             busy=tuple(name_hash(name) for name in busy[-MAX_FAILED_TOLD:]),
+            together=together,
         )
         if owner == self._directory.name:
             self._tell_self(self._answer(ask, owner, now, unix_ms))

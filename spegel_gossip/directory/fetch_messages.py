@@ -78,6 +78,8 @@ class FetchAsk:
     """Nobody can read the asker's copy before it is whole: its content root cannot be read."""
     busy: tuple[int, ...] = ()
     """Name hashes of sources that had no upload to spare, a moment ago."""
+    together: int = 0
+    """Bytes that the asker lacked of the image, this blob with them, when it began; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,9 +50,10 @@ GROWING_INTERVAL: Final = 3.0
 LOOK_INTERVAL: Final = 0.25
 """Seconds between two looks whether a lease is lost."""
 
-LARGE_BYTES: Final = 2 * STEP_BYTES
-"""From this size on a blob that some have is spread by the tree too, or one uplink serves all: what grows in
-two steps can be read on while it arrives. Twenty layers of 5 MB to seven nodes, simulated: 4.1 s for 14.0."""
+LARGE_BYTES: Final = 64 << 10
+"""From this size on a blob that some have is spread by the tree too, or one uplink serves all: nodes that
+pull the same layers at once never meet another that has one already. Sixty layers of 1.7 MB to 99 nodes
+of 400 Mbit/s, simulated: 6.5 s instead of 281; of 100 kB: 0.6 s instead of 12."""
 
 ANSWERS_AT_ONCE: Final = 64
 """Waiting questions answered in one turn; a thousand would hold the loop."""
@@ -268,7 +269,10 @@ class Leases:
             self._grants.progress(spread, receiver, report, item, grown=grown, now=now)
         if report.uplink:
             self._uplinks[sender] = report.uplink
-        allow_for_uplink(spread, receiver, self._uplinks, has_spare=report.has_spare, now=now)
+        members = len(self._zones)
+        allow_for_uplink(
+            spread, receiver, self._uplinks, members=members, has_spare=report.has_spare, now=now
+        )
 
     def _done(self, spread: Spread, receiver: Receiver) -> None:
         spread.gather_until = 0.0

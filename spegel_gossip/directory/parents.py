@@ -55,24 +55,47 @@ class Candidate:
     rank: int
 
 
-def children_allowed(spread: Spread, name: str, size: int, uplinks: Mapping[str, int]) -> int:
+def children_allowed(
+    spread: Spread, name: str, size: int, uplinks: Mapping[str, int], *, together: int, members: int
+) -> int:
     """Return how many nodes may read one blob from a node.
 
     A chain uses every uplink once and is the fastest while its length costs less than the
-    blob; a tree of two is next, and every further child costs the others their bandwidth,
-    unless the uplink was seen to be unused.
+    bytes; a tree of two is next, and every further child costs the others their bandwidth,
+    unless the uplink was seen to be unused. The layers of an image share the uplinks and are on their
+    way at the same time, so where a chain through the whole cluster costs less than the image, all of
+    them go by chains: one node after the other for this layer, in another order for the next.
+
+    Args:
+        spread: of the blob
+        name: of the node that would be read from
+        size: of the blob, in bytes
+        uplinks: bytes a second that nodes were seen to send when they sent all they could
+        together: bytes of the image that are on their way with it; 0 if unknown
+        members: live ones, the longest that a chain can be
     """
     uplink = uplinks.get(name, ASSUMED_UPLINK)
-    is_chain = (len(spread.receivers) - 1) * HOP_TIME < size / uplink
+    is_chain = (len(spread.receivers) - 1) * HOP_TIME < size / uplink or (
+        members - 1
+    ) * HOP_TIME < together / uplink
     receiver = spread.receivers.get(name)
     return min((1 if is_chain else 2) + (0 if receiver is None else receiver.extra), MAX_CHILDREN)
 
 
 def allow_for_uplink(
-    spread: Spread, receiver: Receiver, uplinks: Mapping[str, int], *, has_spare: bool, now: float
+    spread: Spread,
+    receiver: Receiver,
+    uplinks: Mapping[str, int],
+    *,
+    members: int,
+    has_spare: bool,
+    now: float,
 ) -> None:
     """Give a node one more child for each second in which its uplink bore those it has with ease."""
-    allowed = children_allowed(spread, receiver.name, receiver.total, uplinks)
+    together = receiver.together
+    allowed = children_allowed(
+        spread, receiver.name, receiver.total, uplinks, together=together, members=members
+    )
     unused = allowed - spread.load(receiver.name)
     if not has_spare:
         receiver.spare_since, receiver.extra = None, max(0, receiver.extra - max(unused, 0))
@@ -97,7 +120,10 @@ def choose_source(
     def candidate(name: str, depth: int) -> Candidate:
         load = spread.load(name)
         is_busy = bool(receiver.busy) and receiver.busy.get(name_hash(name), 0.0) > now
-        is_free = not is_busy and load < children_allowed(spread, name, size, uplinks)
+        allowed = children_allowed(
+            spread, name, size, uplinks, together=receiver.together, members=len(zones)
+        )
+        is_free = not is_busy and load < allowed
         return Candidate(name, depth, load, zones.get(name) == zone, is_free, spread.rank_of(name))
 
     candidates = [candidate(name, 0) for name in known.holders if receiver.failed.get(name, 0.0) <= now]

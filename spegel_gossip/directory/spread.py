@@ -112,6 +112,8 @@ class Receiver:
     """Nobody can read its copy before it is whole."""
     offset: int = 0
     total: int = 0
+    together: int = 0
+    """Bytes that it lacked of the image when it began; 0 if unknown."""
     lease: Lease | None = None
     parent: str | None = None
     depth: int = 0
@@ -139,6 +141,7 @@ class Receiver:
         self.is_urgent, self.is_done = ask.is_urgent, False
         self.burden, self.is_crowded, self.is_blind = ask.burden, ask.is_crowded, ask.is_blind
         self.offset, self.total = ask.offset, ask.total or self.total or size
+        self.together = ask.together
 
     def is_root(self, now: float) -> bool:
         """Return whether bytes come to it that come from no other receiver, as far as is known."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -33,6 +33,7 @@ from spegel_gossip.routing import (
     OwnersUnreachableError,
     Peer,
 )
+from spegel_gossip.swarm.lacking import Lacking
 from spegel_gossip.swarm.patience import URGENT_AFTER
 from spegel_gossip.swarm.receptions import Receptions, ReceptionState
 from spegel_gossip.swarm.uplink import Uplink
@@ -102,6 +103,7 @@ class Fetches:
         self._wake_driver = wake_driver
         self._desk = FetchDesk(directory, first_token=first_id, first_id=first_id)
         self._receptions = Receptions()
+        self._lacking = Lacking()
         self._questions: dict[int, Question] = {}
         self._silent_until: dict[str, float] = {}
         self._wakeup = trio.Event()
@@ -140,7 +142,7 @@ class Fetches:
         self._receptions.asked(digest, offset=need.offset, total=need.total, now=started_at)
         failed = list(need.failed)
         for _ in range(MAX_ROUNDS):
-            question = await self._ask_owners(pack_key(digest), need, failed, started_at)
+            question = await self._ask_owners(digest, need, failed, started_at)
             told = None if question is None else question.told
             self._verdict(told)
             if question is None or told is None:
@@ -169,6 +171,10 @@ class Fetches:
     def byteless_leases(self, *, but: Digest) -> int:
         """Return how many upstream fetches of this node have no byte yet."""
         return self._receptions.byteless_leases(but=but)
+
+    def lacks(self, parts: Mapping[Digest, int]) -> None:
+        """Take in what this node lacks of an image that it is about to pull, with the sizes in bytes."""
+        self._lacking.note(parts)
 
     # -- news ---------------------------------------------------------------------------------
 
@@ -223,10 +229,10 @@ class Fetches:
     # -- helpers ------------------------------------------------------------------------------
 
     async def _ask_owners(
-        self, key: PackedKey, need: FetchNeed, failed: Sequence[str], started_at: float
+        self, digest: Digest, need: FetchNeed, failed: Sequence[str], started_at: float
     ) -> Question | None:
         """Return the word of the first owner that decides; the young and the silent are passed over."""
-        now = trio.current_time()
+        now, key = trio.current_time(), pack_key(digest)
         owners = sorted(
             self._directory.live_owners(key), key=lambda name: self._silent_until.get(name, 0.0) > now
         )
@@ -235,7 +241,7 @@ class Fetches:
         former = self._directory.former_owner(key, now)
         while owners:
             owner = owners.pop(0)
-            question = await self._ask(key, owner, need, failed, started_at, must_decide=must_decide)
+            question = await self._ask(digest, owner, need, failed, started_at, must_decide=must_decide)
             if question is None:
                 self._silent_until[owner] = trio.current_time() + SILENT_PAUSE
                 must_decide = not young
@@ -249,12 +255,12 @@ class Fetches:
             else:
                 return question
         if young:
-            return await self._ask(key, young[0], need, failed, started_at, must_decide=True)
+            return await self._ask(digest, young[0], need, failed, started_at, must_decide=True)
         return None
 
     async def _ask(
         self,
-        key: PackedKey,
+        digest: Digest,
         owner: str,
         need: FetchNeed,
         failed: Sequence[str],
@@ -263,9 +269,10 @@ class Fetches:
         must_decide: bool,
     ) -> Question | None:
         """Return an owner's decision, waiting while it says to wait; None if it is silent or gone."""
+        key = pack_key(digest)
         question = Question(owner, key)
         asked_at = trio.current_time()
-        burden = self._burden(key)
+        burden, together = self._burden(key), self._lacking.together(digest)
         id_: int | None = None
         try:
             while True:
@@ -284,6 +291,7 @@ class Fetches:
                     is_blind=need.is_blind,
                     burden=burden,
                     busy=need.busy,
+                    together=together,
                     now=now,
                     unix_ms=unix_ms(),
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -180,10 +180,11 @@ class Lookup:
             self._finder.know(pack_key(digest), replace(answer, digest=None, observed_at_ms=0))
         return TagHolders(name, digest, answer.observed_at_ms / 1000, tuple(peers))
 
-    def lookup_ahead(self, digests: Sequence[Digest], *, has_ingests: bool = False) -> None:
-        """Look the children of a manifest up in batches, in the background, if the answers will be read."""
+    def lookup_ahead(self, parts: Mapping[Digest, int], *, has_ingests: bool = False) -> None:
+        """Take in what is lacked of an image; look it up ahead in batches, if that will be read."""
+        self._driver.fetches.lacks(parts)
         if not has_ingests:
-            self._finder.find_ahead(digests)
+            self._finder.find_ahead(tuple(parts))
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Remember what this node's mirror just told its containerd about a tag."""

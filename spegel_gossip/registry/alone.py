@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from spegel_gossip.fetching import BlobStream
 from spegel_gossip.oci.digest import Digest
@@ -22,7 +22,7 @@ class Nobody:
         """Say that nobody has it."""
         raise NotHereError(name)
 
-    def lookup_ahead(self, digests: Sequence[Digest], *, has_ingests: bool = False) -> None:
+    def lookup_ahead(self, parts: Mapping[Digest, int], *, has_ingests: bool = False) -> None:
         """Do nothing: there is nobody to ask."""
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:

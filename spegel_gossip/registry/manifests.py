@@ -7,6 +7,7 @@ so none leaves here that does not have its digest.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -36,8 +37,8 @@ class VerifiedManifest:
     digest: Digest
     content: bytes
     media_type: str
-    children: tuple[Digest, ...]
-    """What it names as its parts, in the order in which a client asks for them."""
+    children: Mapping[Digest, int]
+    """What it names as its parts, in the order in which a client asks for them, and their sizes in bytes."""
 
     outcome: Outcome
     """Where it was found when it was read."""
@@ -81,7 +82,7 @@ class Manifests:
             parsed = parse_manifest_untrusted(content)
         except InvalidManifestError as exc:
             raise NotAManifestError(digest) from exc
-        children = tuple(child.digest for child in parsed.children)
+        children = {child.digest: child.size for child in parsed.children}
         manifest = VerifiedManifest(digest, content, parsed.media_type, children, outcome)
         self._keep(manifest)
         return manifest

@@ -7,6 +7,7 @@ itself, so every "nobody has it" ends in one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from spegel_gossip.content import ContentStore
 from spegel_gossip.errors import SpegelGossipError
@@ -149,12 +150,12 @@ class Mirror:
 
     async def _look_ahead(self, manifest: VerifiedManifest) -> None:
         held = self._store.blobs()
-        lacking = [child for child in dict.fromkeys(manifest.children) if child not in held]
-        if lacking:
+        lacking = ((child, size) for child, size in manifest.children.items() if child not in held)
+        if parts := dict(islice(lacking, MAX_LOOKED_AHEAD)):
             # Who ingests the manifest is the node's containerd, and ingests what it names as well. Others
             # (curl, skopeo, docker) ingest nothing.
             has_ingests = await self._fetcher.spreads(manifest.digest)
-            self._router.lookup_ahead(lacking[:MAX_LOOKED_AHEAD], has_ingests=has_ingests)
+            self._router.lookup_ahead(parts, has_ingests=has_ingests)
 
 
 def _answer_manifest(manifest: VerifiedManifest) -> Answer:

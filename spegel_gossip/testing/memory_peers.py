@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
@@ -52,9 +52,9 @@ class MemoryRouter:
             raise self._failure(name)
         return self.tags[name]
 
-    def lookup_ahead(self, digests: Sequence[Digest], *, has_ingests: bool = False) -> None:
+    def lookup_ahead(self, parts: Mapping[Digest, int], *, has_ingests: bool = False) -> None:
         """Remember the batch."""
-        (self.swarmed if has_ingests else self.looked_ahead).append(tuple(digests))
+        (self.swarmed if has_ingests else self.looked_ahead).append(tuple(parts))
 
     def tag_answered(self, name: TagName, observed_at: float | None) -> None:
         """Remember the answer."""

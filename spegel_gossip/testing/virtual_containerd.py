@@ -32,6 +32,10 @@ class VirtualContainerd:
     def begin(self, node: VirtualNode) -> None:
         """Pull: the manifest, where there is one, and then all the rest at once."""
         if node.is_alive:
+            held = {number for number, one in node.fetches.items() if one.is_done}
+            node.together = sum(
+                self._swarm.sizes[number] for number in self._swarm.blobs() if number not in held
+            )
             first = self._swarm.blobs()[: 1 if self._swarm.has_manifest else None]
             for blob in first:
                 self.fetch(node, blob)

@@ -73,6 +73,7 @@ class VirtualMirror:
             is_crowded=node.receptions.is_crowded(swarm.now),
             is_blind=node.is_blind,
             busy=tuple(name_hash(name) for name in fetch.busy),
+            together=node.together,
         )
         fetch.busy.clear()
         leases = swarm.owners[owner]

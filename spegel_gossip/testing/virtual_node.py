@@ -99,6 +99,8 @@ class VirtualNode:
         """What it gets from the registry at most; 0: nothing, and no error either."""
         self.commit_delay = COMMIT_DELAY
         self.fetches: dict[int, Fetch] = {}
+        self.together = 0
+        """Bytes that it lacked when it began to pull."""
         self.readers: dict[int, dict[str, None]] = {}
         """Who reads a growing copy of which blob here."""
         self.receptions = Receptions()

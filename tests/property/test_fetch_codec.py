@@ -28,6 +28,7 @@ asks = st.builds(
     is_crowded=st.booleans(),
     is_blind=st.booleans(),
     busy=st.lists(u64, max_size=MAX_FAILED_TOLD).map(tuple),
+    together=u64,
 )
 told = st.builds(
     FetchTold,

@@ -34,7 +34,7 @@ def test_pulls_a_second_apart_read_what_is_still_arriving() -> None:
     assert swarm.egress == 1.0
 
 
-@pytest.mark.parametrize("sizes", [[25 * MIB] * 4, [100 * MIB], [5 * MIB] * 20])
+@pytest.mark.parametrize("sizes", [[25 * MIB] * 4, [100 * MIB], [5 * MIB] * 20, [1_700_000] * 60])
 def test_a_warm_roll_out_is_carried_by_those_who_receive_it(sizes: list[int]) -> None:
     swarm = herd(8, sizes)
     swarm.give("n0")
@@ -42,8 +42,29 @@ def test_a_warm_roll_out_is_carried_by_those_who_receive_it(sizes: list[int]) ->
     swarm.run(60.0)
     assert_all_done(swarm)
     assert swarm.registry.sent == 0
-    # Seven copies through one uplink would be 14.7 s.
-    assert swarm.makespan < 5.0
+    # Seven copies through one uplink would be 14.7 s, two of each layer 4.2 s.
+    assert max(node.uplink.sent for node in swarm.nodes.values()) < 2 * sum(sizes)
+
+
+@pytest.mark.parametrize("size", [1_700_000, 400_000, 100_000])
+def test_many_small_layers_do_not_hang_on_whoever_had_them_first(size: int) -> None:
+    swarm = herd(30, [size] * 40)
+    swarm.give("n0")
+    swarm.pull([f"n{number}" for number in range(1, 30)])
+    swarm.run(60.0)
+    assert_all_done(swarm)
+    assert swarm.registry.sent == 0
+    assert swarm.nodes["n0"].uplink.sent < 4 * 40 * size
+
+
+def test_a_few_small_layers_of_a_cold_image_do_not_hang_on_whoever_fetched_them() -> None:
+    sizes = [400_000] * 40
+    swarm = herd(30, sizes, has_manifest=True)
+    swarm.pull()
+    swarm.run(60.0)
+    assert_all_done(swarm)
+    assert swarm.egress == 1.0
+    assert max(node.uplink.sent for node in swarm.nodes.values()) < 4 * sum(sizes)
 
 
 def test_the_death_of_whoever_fetches_costs_no_more_than_the_rest_of_the_blob() -> None:

@@ -315,7 +315,7 @@ async def test_looking_ahead_spares_the_question(nodes: Nodes) -> None:
     holder, asker = everybody[:2]
     await add(holder, *BLOBS[:20])
     await until_told(*everybody)
-    asker.lookup.lookup_ahead(BLOBS[:20])
+    asker.lookup.lookup_ahead(dict.fromkeys(BLOBS[:20], 1))
     await trio.sleep(0.2)
     sent = asker.datagrams.sent
     for digest in BLOBS[:20]:
@@ -331,7 +331,7 @@ async def test_what_the_swarm_will_be_asked_for_is_not_looked_up_ahead(nodes: No
     await add(holder, *BLOBS[:20])
     await until_told(*everybody)
     sent = asker.datagrams.sent
-    asker.lookup.lookup_ahead(BLOBS[:20], has_ingests=True)
+    asker.lookup.lookup_ahead(dict.fromkeys(BLOBS[:20], 1), has_ingests=True)
     await trio.sleep(0.2)
     assert asker.datagrams.sent == sent
 

@@ -51,6 +51,7 @@ class Owner:
         is_crowded: bool = False,
         is_blind: bool = False,
         busy: tuple[str, ...] = (),
+        together: int = 0,
         key: PackedKey = KEY,
         patiently: bool = True,
     ) -> FetchTold:
@@ -68,6 +69,7 @@ class Owner:
             is_crowded=is_crowded,
             is_blind=is_blind,
             busy=tuple(name_hash(name) for name in busy),
+            together=together,
         )
         told = self.leases.ask(name, ask, failed, stalled, self.now, 1_000)
         if told.verdict == Verdict.WAIT and patiently:

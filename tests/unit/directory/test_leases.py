@@ -40,6 +40,20 @@ def test_many_receivers_are_a_tree_of_two_that_is_filled_from_the_top() -> None:
     assert max(depths) <= 4
 
 
+def test_small_layers_of_a_large_image_go_by_chains_where_the_whole_cluster_would_fit_into_one() -> None:
+    owner = Owner()
+    owner.known = Known(("n0",), 2 * MIB)
+    first = [owner.ask(name, total=2 * MIB, together=TOTAL) for name in ("n1", "n2", "n3")]
+    assert [source(told) for told in first] == ["n0", "n1", "n2"]
+
+
+def test_they_go_by_trees_where_it_would_not() -> None:
+    owner = Owner(zones={f"n{number}": "z" for number in range(40)})
+    owner.known = Known(("n0",), 2 * MIB)
+    asked = [owner.ask(f"n{number}", total=2 * MIB, together=TOTAL) for number in range(1, 30)]
+    assert max(told.depth for told in asked) <= 5
+
+
 def test_receivers_beyond_the_bound_are_refused_or_read_from_a_holder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -338,8 +352,8 @@ def test_the_second_owner_learns_of_leases_by_progress() -> None:
 
 
 def test_small_blobs_that_some_have_are_read_without_a_word_more() -> None:
-    owner = Owner(Known(("n8", "n9"), MIB))
-    told = owner.ask("n0", total=MIB)
+    owner = Owner(Known(("n8", "n9"), 10_000))
+    told = owner.ask("n0", total=10_000)
     assert told.verdict == Verdict.READ
     assert {NAMES[one] for one in told.sources} == {"n8", "n9"}
     assert owner.leases.next_timer_at() is None
