@@ -108,7 +108,8 @@ class Driver:
             self.wake()
 
     def _count_soon(self) -> None:
-        self._count_at = min(self._count_at, trio.current_time() + COUNT_INTERVAL)
+        if self._count_at == math.inf:
+            self._count_at = trio.current_time() + COUNT_INTERVAL
 
     def _next_timer_at(self) -> float:
         timers = (self._directory.next_timer_at(), self._directory.ring_change_at(), self._count_at)

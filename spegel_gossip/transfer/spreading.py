@@ -83,14 +83,12 @@ class Spreading:
 
         Whoever it returns to has taken one of the blob's few yields, and gives its slot back.
         """
-        begun_at = trio.current_time()
+        await trio.sleep(HOLD_TIMEOUT)
         while True:
-            await trio.sleep(LOOK_INTERVAL)
-            if trio.current_time() - begun_at < HOLD_TIMEOUT or not self.may_yield(digest):
-                continue
             # Taken in the same moment: several requests of one blob come to look together.
             if self._router.byteless_leases(but=digest) and self.take_yield(digest):
                 return
+            await trio.sleep(LOOK_INTERVAL)
 
     def status_of(self, digest: Digest, before: PartialStatus) -> PartialStatus:
         """Return how far containerd's own ingest is by now; as before, where that is not known."""

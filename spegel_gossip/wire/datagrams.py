@@ -83,11 +83,8 @@ class Datagrams:
         self._log_dropped = QuietLog("datagram dropped")
         self._log_unsent = QuietLog("datagram not sent")
         self._log_failed = QuietLog("datagram failed")
-
-    @property
-    def max_body(self) -> int:
+        self.max_body = self._envelope.max_body
         """Bytes of a body that fit into one datagram of ours."""
-        return self._envelope.max_body
 
     def handle(self, kind: DatagramKind, handler: DatagramHandler) -> None:
         """Have all datagrams of one kind passed to `handler`, as they arrive.

@@ -57,12 +57,10 @@ class Envelope:
         self._credentials = credentials
         self._replays = ReplayGuard()
         self._counter = first_counter()
-
-    @property
-    def max_body(self) -> int:
+        self._name = credentials.name.encode()
+        self._name_hash = name_hash(credentials.name)
+        self.max_body = MAX_DATAGRAM - (2 + len(self._name) + _LIFE.size + _INNER.size + TAG_BYTES)
         """Bytes of a body that fit into a datagram of ours; the same sealed and in clear."""
-        name = self._credentials.name.encode()
-        return MAX_DATAGRAM - (2 + len(name) + _LIFE.size + _INNER.size + TAG_BYTES)
 
     def seal(self, kind: DatagramKind, body: bytes, *, target: str) -> bytes:
         """Return the datagram.
@@ -79,10 +77,9 @@ class Envelope:
             raise ValueError(f"a body of {len(body)} bytes; {self.max_body} fit")
         mine = self._credentials
         self._counter += 1
-        name = mine.name.encode()
         is_sealed = mine.seals_for(target)
         version = SEALED if is_sealed else PLAINTEXT
-        header = bytes((version, len(name))) + name + _LIFE.pack(mine.boot, self._counter)
+        header = bytes((version, len(self._name))) + self._name + _LIFE.pack(mine.boot, self._counter)
         inner = _INNER.pack(mine.cluster_hash, name_hash(target) if target else ANYBODY, kind) + body
         if mine.keyring is None or not is_sealed:
             return header + inner
@@ -110,7 +107,7 @@ class Envelope:
         cluster, target, kind = _INNER.unpack_from(inner)
         if cluster != mine.cluster_hash:
             raise EnvelopeError("cluster")
-        if target != name_hash(mine.name) and not (target == ANYBODY and kind == DatagramKind.GOSSIP):
+        if target != self._name_hash and not (target == ANYBODY and kind == DatagramKind.GOSSIP):
             raise EnvelopeError("target")
         # In plaintext mode a window would only help an attacker: one forged counter
         # far ahead would silence the real sender.

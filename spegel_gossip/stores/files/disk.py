@@ -169,7 +169,7 @@ class _Watches:
             self._watch_blobs(algorithm)
         self._news.on_watching()
 
-    def _watch_if_there(self, path: Path, mask: Mask) -> int:
+    def _watch_if_there(self, path: Path, mask: int) -> int:
         try:
             return self._inotify.watch(path, mask)
         except FileNotFoundError:

@@ -133,7 +133,7 @@ class Ingests:
             # Written after the ref, so a first look may come too early for it.
             ingest.total = root.ingest_total(ingest_id)
         try:
-            ingest.offset = root.ingest_data(ingest_id).stat().st_size
+            ingest.offset = root.ingest_size(ingest_id)
             if not ingest.has_data and self._observer is not None:
                 self._observer.data_came(root, ingest)
             ingest.has_data = True

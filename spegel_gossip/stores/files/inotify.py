@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum
 from pathlib import Path
 
 import trio
@@ -20,8 +20,8 @@ _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Mask(IntFlag):
-    """inotify(7)'s bits, as far as they are used."""
+class Mask(IntEnum):
+    """inotify(7)'s bits, as far as they are used; integers, as each event is held against several of them."""
 
     MODIFY = 0x2
     CLOSE_WRITE = 0x8
@@ -40,7 +40,7 @@ class FileEvent:
     """Something happened to `name` in a watched directory."""
 
     watch: int
-    mask: Mask
+    mask: int
     name: str
 
 
@@ -55,14 +55,14 @@ class Inotify:
         """
         self._descriptor = _checked(_libc.inotify_init1(_FLAGS), "inotify")
 
-    def watch(self, path: Path, mask: Mask) -> int:
+    def watch(self, path: Path, mask: int) -> int:
         """Watch a directory; return the number that its events will carry.
 
         Raises:
             OSError: it is not there, cannot be read, or the kernel has no watch to
                 give (fs.inotify.max_user_watches).
         """
-        bits = int(mask | Mask.ONLY_DIRECTORY)
+        bits = mask | Mask.ONLY_DIRECTORY
         return _checked(_libc.inotify_add_watch(self._descriptor, os.fsencode(path), bits), str(path))
 
     def forget(self, watch: int) -> None:
@@ -85,7 +85,7 @@ class Inotify:
             at += _HEADER.size
             name = os.fsdecode(data[at : at + length].rstrip(b"\0"))
             at += length
-            yield FileEvent(watch, Mask(mask), name)
+            yield FileEvent(watch, mask, name)
 
     def close(self) -> None:
         """Give the instance back."""
