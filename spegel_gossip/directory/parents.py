@@ -50,6 +50,8 @@ class Candidate:
     depth: int
     """Nodes between upstream and it, itself with them; 0 where it has it all."""
     load: int
+    served: int
+    """How many were told to read from it so far, those that are done with it too."""
     is_near: bool
     is_free: bool
     rank: int
@@ -124,7 +126,8 @@ def choose_source(
             spread, name, size, uplinks, together=receiver.together, members=len(zones)
         )
         is_free = not is_busy and load < allowed
-        return Candidate(name, depth, load, zones.get(name) == zone, is_free, spread.rank_of(name))
+        served, rank = spread.served.get(name, 0), spread.rank_of(name)
+        return Candidate(name, depth, load, served, zones.get(name) == zone, is_free, rank)
 
     candidates = [candidate(name, 0) for name in known.holders if receiver.failed.get(name, 0.0) <= now]
     is_fresh = not receiver.offset and not spread.load(receiver.name)
@@ -149,8 +152,9 @@ def choose_source(
     )
 
 
-def _preference(one: Candidate) -> tuple[bool, bool, int, int, int, str]:
-    return not one.is_free, not one.is_near, one.depth, one.load, one.rank, one.name
+def _preference(one: Candidate) -> tuple[bool, bool, int, int, int, int, str]:
+    # Those who ask one after the other find several that have it and send nothing: each has its turn.
+    return not one.is_free, not one.is_near, one.depth, one.load, one.served, one.rank, one.name
 
 
 def _is_ahead(one: Receiver, receiver: Receiver, *, is_fresh: bool) -> bool:

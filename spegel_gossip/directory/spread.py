@@ -167,6 +167,8 @@ class Spread:
     key: PackedKey
     receivers: dict[str, Receiver] = field(default_factory=dict)
     children: dict[str, dict[str, None]] = field(default_factory=dict)
+    served: dict[str, int] = field(default_factory=dict)
+    """How many were told to read from a node, since it was first named."""
     waiting: dict[str, int] = field(default_factory=dict)
     """The ids of questions that are not answered, by asker."""
     losses: int = 0
@@ -223,6 +225,7 @@ class Spread:
         """Let a node read from another."""
         self.detach(child)
         child.parent, child.depth = parent, depth
+        self.served[parent] = self.served.get(parent, 0) + 1
         self.children.setdefault(parent, {})[child.name] = None
 
     def detach(self, child: Receiver) -> None:
@@ -250,6 +253,7 @@ class Spread:
         if receiver is not None:
             self.detach(receiver)
             self.children.pop(name, None)
+            self.served.pop(name, None)
 
     def fence(self, token: int) -> None:
         """Believe a token no more."""

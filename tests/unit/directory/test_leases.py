@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from spegel_gossip.directory import leases, spread
@@ -365,6 +367,18 @@ def test_a_large_blob_that_one_has_is_spread_by_those_who_receive_it() -> None:
     assert [source(one) for one in told].count("n9") <= 2
     assert {one.verdict for one in told} == {Verdict.READ, Verdict.ATTACH}
     assert owner.leases.counts["granted"] == 0
+
+
+def test_those_who_ask_one_after_the_other_do_not_all_read_from_the_same_holder() -> None:
+    owner = Owner()
+    holders = ("n0",)
+    read_from = []
+    for name in NODES[1:7]:
+        owner.known = Known(holders, TOTAL)
+        read_from.append(source(owner.ask(name)))
+        owner.report(name, TOTAL, state=ProgressState.DONE)
+        holders = (*holders, name)
+    assert max(Counter(read_from).values()) == 1
 
 
 def test_a_busy_holder_is_better_than_upstream() -> None:
