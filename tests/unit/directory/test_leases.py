@@ -371,13 +371,12 @@ def test_a_large_blob_that_one_has_is_spread_by_those_who_receive_it() -> None:
 
 def test_those_who_ask_one_after_the_other_do_not_all_read_from_the_same_holder() -> None:
     owner = Owner()
-    holders = ("n0",)
+    owner.known = Known(("n0",), TOTAL)
     read_from = []
     for name in NODES[1:7]:
-        owner.known = Known(holders, TOTAL)
         read_from.append(source(owner.ask(name)))
         owner.report(name, TOTAL, state=ProgressState.DONE)
-        holders = (*holders, name)
+        owner.known = Known((*owner.known.holders, name), TOTAL)
     assert max(Counter(read_from).values()) == 1
 
 
