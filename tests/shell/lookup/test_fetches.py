@@ -30,6 +30,17 @@ async def find(node: Node, need: FetchNeed = NEED) -> Holders | None:
         return None
 
 
+class Turns(trio.abc.Instrument):
+    """Counts the turns of everything but the test."""
+
+    def __init__(self, test: trio.lowlevel.Task) -> None:
+        self._test = test
+        self.taken = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.taken += task is not self._test
+
+
 def port(node: Node) -> FetchRouter:
     return node.lookup.fetches
 
@@ -50,6 +61,20 @@ async def test_a_node_alone_is_sent_upstream_at_once(nodes: Nodes) -> None:
     assert await find(alone) is None
     assert trio.current_time() - started_at < 1.0
     assert port(alone).byteless_leases(but=Digest.of(b"another")) == 1
+
+
+async def test_an_ingest_that_grows_wakes_nobody_before_its_owners_are_to_be_told(nodes: Nodes) -> None:
+    [alone] = await cluster(nodes, "a")
+    assert await find(alone) is None
+    turns = Turns(trio.lowlevel.current_task())
+    trio.lowlevel.add_instrument(turns)
+    for step in range(1, 201):
+        await alone.lookup.on_content(PartialChanged(BLOB, PartialStatus(step, 100 * MIB)))
+        await trio.lowlevel.checkpoint()
+    trio.lowlevel.remove_instrument(turns)
+    # The first byte is news; after it there are two reports a second, and a look at the leases every 0.25 s.
+    assert 0 < turns.taken < 100
+    assert port(alone).place_of(BLOB) == (200, 0)
 
 
 async def test_who_waits_hears_of_the_first_whole_copy(nodes: Nodes) -> None:
