@@ -140,7 +140,9 @@ def play(lab: Lab, fault: HerdFault, *, seed: int, layer_size: int, links: Links
         herd.wait_for(images.MIB, [first])
         others = [node for node in lab.nodes if node is not first]
         herd.begin(*others)
-        herd.wait_for(layer_size // 3)
+        # Not a third at everybody: where the machine is what is slow, the fetcher would be done by then.
+        herd.wait_for(images.MIB, others)
+        herd.wait_for(layer_size // 3, [first])
         fetching = [node.name for node in herd.wait_fetching()]
         assert fetching == [first.name], f"{first.name} was to fetch for all, not {fetching}"
         scene = Scene(lab, herd, owner if fault.victim is Victim.OWNER else first)
