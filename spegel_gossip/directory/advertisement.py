@@ -101,6 +101,11 @@ class Advertisement:
         record = self._own.get(key)
         return None if record is None or record.is_withdrawn else record
 
+    def tells(self, owner: str, key: PackedKey) -> bool:
+        """Return whether an owner knows that this holder has a key, or is told so now (`Pair.tells`)."""
+        is_told = self.held_record(key) is not None and owner in self._ring.preference_list(token_of(key))
+        return is_told and self._pairs[owner].tells(key)
+
     def put(
         self, key: PackedKey, kind: RecordKind, now: float, *, size: int = 0, digest: PackedKey | None = None,
         observed_at_ms: int = 0,
@@ -273,6 +278,8 @@ class Advertisement:
             closing = Closing(self._ring.epoch, pair.summary, pair.round_sequence)
         is_long = sum(map(record_bytes, records)) > self._max_records_bytes
         by_stream = is_long or pair.failures >= STREAM_AFTER_FAILURES
+        if pair.in_flight is not None:
+            pair.in_flight.by_stream = by_stream
         self._due(owner, now + (BATCH_TIMEOUT if by_stream else ACK_TIMEOUT))
         return Telling(owner, Advertise(self._next_id, self._boot, pair.round, records, closing), by_stream)
 

@@ -32,7 +32,7 @@ from spegel_gossip.directory.messages import (
     Resync,
 )
 from spegel_gossip.directory.outgoing import Answered, Outgoing, Tally
-from spegel_gossip.directory.owner import DescribeSpread, Owner
+from spegel_gossip.directory.owner import DescribeSpread, NoteHolder, Owner
 from spegel_gossip.directory.purges import OWNER_DELAY, Purges
 from spegel_gossip.directory.records import Note, RecordKind
 from spegel_gossip.directory.ring_change import RING_CHANGE_INTERVAL, RingChange
@@ -192,9 +192,9 @@ class Directory:
         """Know a purge that was known before a restart."""
         self._take_purge(PurgeItem(key, at_ms), now, unix_ms)
 
-    def has_advertised(self, key: PackedKey) -> bool:
-        """Return whether this member itself is a holder of a key."""
-        return self._advertisement.held_record(key) is not None
+    def has_advertised(self, key: PackedKey, *, to: str = "") -> bool:
+        """Return whether this member is a holder of a key; with `to`, whether that owner is told so now."""
+        return self._advertisement.tells(to, key) if to else self._advertisement.held_record(key) is not None
 
     def tally(self) -> Tally:
         """Return what there is to count."""
@@ -229,9 +229,9 @@ class Directory:
         asked = QuestionKey(key, view_of(self.owners(key)))
         return self._answer_key(asked, purpose, self.name, now, unix_ms)
 
-    def describe_spreads_by(self, describe: DescribeSpread) -> None:
-        """Have explanations say, too, how blobs spread; the fetch desk knows."""
-        self._owner.describe_spread = describe
+    def look_after_spreads_by(self, describe: DescribeSpread, note_holder: NoteHolder) -> None:
+        """Have explanations say, too, how blobs spread, and tell who knows that of each new holder."""
+        self._owner.describe_spread, self._owner.note_holder = describe, note_holder
 
     def name_of(self, hashed: int) -> str | None:
         """Return the live member whose name has this hash."""
@@ -322,7 +322,7 @@ class Directory:
             self._outbox.append(Outgoing(told.to, told.message.id, encode(told.message), told.by_stream))
         for telling in self._advertisement.handle_timer(now):
             if telling.owner == self.name:
-                status = self._shard.advertised(self.name, telling.message, now)
+                status = self._owner.advertised(self.name, telling.message, now)
                 self._advertisement.acknowledged(self.name, telling.message.id, status, now)
             else:
                 body = encode(telling.message)

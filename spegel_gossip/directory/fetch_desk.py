@@ -14,6 +14,7 @@ from spegel_gossip.directory.fetch_messages import (
     FetchTold,
     Progress,
     ProgressItem,
+    ProgressState,
 )
 from spegel_gossip.directory.inquiry import view_of
 from spegel_gossip.directory.keys import PackedKey
@@ -52,7 +53,7 @@ class FetchDesk:
         self._outbox: list[Outgoing] = []
         self._told: list[tuple[str, FetchTold]] = []
         self.leases = Leases(self._known, directory.members, first_token, directory.name_of)
-        directory.describe_spreads_by(self._describe)
+        directory.look_after_spreads_by(self._describe, self._note_holder)
 
     def ask(
         self,
@@ -149,6 +150,8 @@ class FetchDesk:
             if decider in self._directory.members:
                 told[decider] = None
             for owner in told:
+                if self._is_told_by_record(item, owner):
+                    continue
                 by_owner.setdefault(owner, []).append(item)
         for owner, theirs in by_owner.items():
             for start in range(0, len(theirs), MAX_PROGRESS_ITEMS):
@@ -215,6 +218,16 @@ class FetchDesk:
         """Return the live member whose name has this hash."""
         return self._directory.name_of(hashed)
 
+    def _is_told_by_record(self, item: ProgressItem, owner: str) -> bool:
+        """Return whether an owner hears from a node's record, and as soon, that it has a blob.
+
+        A record that is lost is told again within a second, and all that waits for it meanwhile is a slot of
+        the source that was read. Releases that take no DONE from a record forget a reader after 5 s without
+        one, and name it as a holder all the time; a lease would be counted as lost there, so its end is told.
+        """
+        is_read = item.state == ProgressState.DONE and not item.token
+        return is_read and self._directory.has_advertised(item.key, to=owner)
+
     def _answer(self, ask: FetchAsk, asker: str, now: float, unix_ms: int) -> FetchTold:
         self._set_time(now, unix_ms)
         return self.leases.ask(asker, ask, self._names(ask.failed), self._names(ask.stalled), now, unix_ms)
@@ -233,6 +246,11 @@ class FetchDesk:
             is_first=is_first,
             is_former=not is_first and directory.former_owner(key, self._now) == directory.name,
         )
+
+    def _note_holder(self, key: PackedKey, name: str, now: float) -> None:
+        self._now = now
+        self.leases.noted_holder(key, name, now)
+        self._drain()
 
     def _describe(self, key: PackedKey, now: float) -> Spreading | None:
         spread = self.leases.spread_of(key)

@@ -274,6 +274,16 @@ class Leases:
             spread, receiver, self._uplinks, members=members, has_spare=report.has_spare, now=now
         )
 
+    def noted_holder(self, key: PackedKey, name: str, now: float) -> None:
+        """Take in that the directory has a member's record of a blob, which says more than its DONE would."""
+        spread = self._spreads.get(key)
+        if spread is None:
+            return
+        if (receiver := spread.receivers.get(name)) is not None and not receiver.is_done:
+            receiver.heard_at, receiver.offset = now, max(receiver.offset, receiver.total)
+            self._done(spread, receiver)
+        self._answer_waiting(spread, now)
+
     def _done(self, spread: Spread, receiver: Receiver) -> None:
         spread.gather_until = 0.0
         spread.detach(receiver)
@@ -300,13 +310,9 @@ class Leases:
 
     def next_timer_at(self) -> float | None:
         """Return when to look next whether something is lost or can be forgotten."""
-        return (
-            min(self._look_at, *self._turns.values())
-            if self._turns
-            else self._look_at
-            if self._spreads
-            else None
-        )
+        if not self._spreads and not self._turns:
+            return None
+        return min([self._look_at, *self._turns.values()])
 
     def handle_timer(self, now: float) -> None:
         """Do all that was due by `now`."""

@@ -19,7 +19,7 @@ from spegel_gossip.directory.messages import (
     Spreading,
 )
 from spegel_gossip.directory.purges import Purges
-from spegel_gossip.directory.records import Record
+from spegel_gossip.directory.records import Record, RecordKind
 from spegel_gossip.directory.ring_change import RingChange
 from spegel_gossip.directory.roster import Roster
 from spegel_gossip.directory.shard import Shard
@@ -28,6 +28,9 @@ from spegel_gossip.swim.names import name_hash
 
 DescribeSpread = Callable[[PackedKey, float], Spreading | None]
 """Says how a blob spreads now, if it does."""
+
+NoteHolder = Callable[[PackedKey, str, float], None]
+"""Takes in that the record of a member that has all of a key is here, perhaps not for the first time."""
 
 
 class Owner:
@@ -41,6 +44,8 @@ class Owner:
         self._youth = Youth(roster.name)
         self.describe_spread: DescribeSpread = lambda _key, _now: None
         """Asked for whoever wants a key explained: leases are not the directory's own affair."""
+        self.note_holder: NoteHolder = lambda _key, _name, _now: None
+        """Told of records that are taken in: who has a blob needs no source for it any more."""
 
     def member_alive(self, name: str, boot: int, zone: str, now: float, *, is_new_life: bool) -> None:
         """Name a member in answers, and wait for what it has to tell if this life of it is news."""
@@ -62,6 +67,9 @@ class Owner:
     def advertised(self, sender: str, message: Advertise, now: float) -> AckStatus:
         """Take in what a holder says of itself."""
         status = self.shard.advertised(sender, message, now)
+        for record in message.records:
+            if record.kind == RecordKind.COMPLETE and self.shard.has_record(sender, record.key):
+                self.note_holder(record.key, sender, now)
         if message.closing is not None and self._roster.boot_of(sender) in {None, message.boot}:
             self._youth.member_closed(sender, message.closing.epoch)
         return status

@@ -23,6 +23,8 @@ class Flight:
     id: int
     keys: dict[PackedKey, None]
     has_closing: bool
+    by_stream: bool = False
+    """Sent by TCP: it may be long under way."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,14 @@ class Pair:
     def owes(self, key: PackedKey) -> bool:
         """Return whether the owner has not acknowledged the latest word about a key."""
         return key in self.pending or (self.in_flight is not None and key in self.in_flight.keys)
+
+    def tells(self, key: PackedKey) -> bool:
+        """Return whether the owner knows the latest word about a key, or will in a moment if nothing is lost.
+
+        What waits for an acknowledgement goes out with it, a round trip later.
+        """
+        is_prompt = self.failures == 0 and (self.in_flight is None or not self.in_flight.by_stream)
+        return is_prompt or not self.owes(key)
 
     def learn(self, record: Record, boot: int) -> None:
         """Owe the owner a record that it did not own before."""

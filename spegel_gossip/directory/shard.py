@@ -132,6 +132,11 @@ class Shard:
             return AckStatus.OK
         return self._close(holder, message.closing, message.round)
 
+    def has_record(self, name: str, key: PackedKey) -> bool:
+        """Return whether a holder's latest word about a key is that it has it."""
+        entry = self._by_key.get(key, {}).get(name)
+        return entry is not None and not entry.record.is_withdrawn
+
     def summary_of(self, name: str, boot: int | None = None) -> Summary:
         """Return the summary of a holder's records that are owned here now."""
         holder = self._holders.get(name)

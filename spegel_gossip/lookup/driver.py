@@ -77,6 +77,7 @@ class Driver:
                 await self._change_ring()
                 self._directory.handle_timer(trio.current_time())
                 self._flush()
+                self.fetches.flush()
                 self._start_waiting(nursery)
                 self._count()
                 self._wakeup = trio.Event()
@@ -213,7 +214,10 @@ class Driver:
     def _receive(self, body: bytes, sender: str) -> bytes | None:
         if is_fetch_message(body):
             return self.fetches.receive(body, sender)
-        return self._directory.receive(body, sender, trio.current_time(), unix_ms())
+        reply = self._directory.receive(body, sender, trio.current_time(), unix_ms())
+        # Who waits for a blob is answered as a record comes.
+        self.fetches.flush()
+        return reply
 
     def _is_understood(self, reply: bytes, sender: str) -> bool:
         try:

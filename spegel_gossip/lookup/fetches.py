@@ -185,8 +185,29 @@ class Fetches:
             DecodeError: for every malformed input.
         """
         reply = self._desk.receive(body, sender, trio.current_time(), unix_ms())
-        self._flush()
+        self.flush()
         return reply
+
+    def flush(self) -> None:
+        """Send what this node has to say and hand on what it was told: also after news of the directory's."""
+        now = trio.current_time()
+        for message in self._desk.messages_to_send():
+            self._transport.send(message, now)
+        for owner, told in self._desk.answers_received():
+            if told.is_crowded:
+                self._receptions.crowded(now)
+            question = self._questions.get(told.id)
+            if question is not None and question.owner == owner:
+                question.told, question.heard_at = told, now
+                question.changed.set()
+                if told.verdict == Verdict.WAIT and not question.is_held:
+                    question.is_held = True
+                    self._verdict(told)
+        if self._transport.streams:
+            self._wake_driver()
+        timer_at = self._desk.next_timer_at()
+        if timer_at is not None and timer_at < self._sleeps_until:
+            self._wake()
 
     def on_content(self, event: ContentEvent) -> None:
         """Follow the ingests of the local store."""
@@ -208,7 +229,7 @@ class Fetches:
         """Take in that a member is dead or left."""
         self._silent_until.pop(name, None)
         self._desk.member_gone(name, trio.current_time(), unix_ms())
-        self._flush()
+        self.flush()
         for question in self._questions.values():
             if question.owner == name:
                 question.changed.set()
@@ -219,7 +240,7 @@ class Fetches:
             now = trio.current_time()
             self._desk.handle_timer(now, unix_ms())
             self._report(now)
-            self._flush()
+            self.flush()
             self._count(now)
             self._wakeup = trio.Event()
             self._sleeps_until = self._next_timer_at()
@@ -296,7 +317,7 @@ class Fetches:
                     unix_ms=unix_ms(),
                 )
                 self._questions[id_] = question
-                self._flush()
+                self.flush()
                 self._wake_driver()
                 is_waiting = question.heard_at > asked_at or question.told is not None
                 with trio.move_on_after(REPEAT_INTERVAL if is_waiting else RESEND_INTERVAL):
@@ -345,26 +366,6 @@ class Fetches:
             now=now,
             unix_ms=unix_ms(),
         )
-
-    def _flush(self) -> None:
-        now = trio.current_time()
-        for message in self._desk.messages_to_send():
-            self._transport.send(message, now)
-        for owner, told in self._desk.answers_received():
-            if told.is_crowded:
-                self._receptions.crowded(now)
-            question = self._questions.get(told.id)
-            if question is not None and question.owner == owner:
-                question.told, question.heard_at = told, now
-                question.changed.set()
-                if told.verdict == Verdict.WAIT and not question.is_held:
-                    question.is_held = True
-                    self._verdict(told)
-        if self._transport.streams:
-            self._wake_driver()
-        timer_at = self._desk.next_timer_at()
-        if timer_at is not None and timer_at < self._sleeps_until:
-            self._wake()
 
     def _next_timer_at(self) -> float:
         timers = (self._desk.next_timer_at(), self._receptions.next_report_at(), self._count_at)

@@ -265,6 +265,8 @@ class VirtualSwarm:
             return
         uplink, has_spare = node.meter.rate(self.now), node.meter.has_spare(self.now)
         for one in report.receptions:
+            if one.state is ReceptionState.DONE and not one.token:
+                continue  # its record says so
             key = pack_key(one.digest)
             parent = name_hash(one.parent) if one.parent else 0
             item = ProgressItem(key, one.token, one.offset, one.total, _STATES[one.state], parent)
@@ -358,6 +360,10 @@ class VirtualSwarm:
     def _recorded(self, node: VirtualNode, number: int) -> None:
         if node.is_alive:
             self.holders[number][node.name] = None
+            for owner in self.owners_of(number, node.name):
+                if not self.is_cut(owner, node.name):
+                    self.owners[owner].noted_holder(self.keys[number], node.name, self.now)
+                    self.drain(owner)
 
     # -- counting -----------------------------------------------------------------------------
 

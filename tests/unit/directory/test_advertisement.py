@@ -300,3 +300,36 @@ def test_news_is_told_although_a_retry_once_found_nothing_left_to_tell() -> None
     assert told_to_owner(100.0, arrives=False) == 1
     put(advertisement, kept, 200.0)
     assert told_to_owner(200.0, arrives=True) == 1
+
+
+class TestWhetherAnOwnerIsTold:
+    def test_it_is_as_soon_as_there_is_something_to_tell(self, quiet: Advertisement) -> None:
+        assert not quiet.tells("owner", KEYS[0])
+        put(quiet, KEYS[0], 10.0)
+        assert quiet.tells("owner", KEYS[0])
+        assert not quiet.tells("stranger", KEYS[0])
+        assert told(quiet, 10.0 + COALESCE_INTERVAL) is not None
+        assert quiet.tells("owner", KEYS[0])
+
+    def test_it_is_not_while_what_was_sent_to_it_is_lost(self, quiet: Advertisement) -> None:
+        put(quiet, KEYS[0], 10.0)
+        assert told(quiet, 10.0 + COALESCE_INTERVAL) is not None
+        quiet.handle_timer(10.0 + COALESCE_INTERVAL + ACK_TIMEOUT)
+        assert not quiet.tells("owner", KEYS[0])
+
+    def test_it_is_not_while_a_batch_is_under_way(self, quiet: Advertisement) -> None:
+        for key in KEYS[1:]:
+            put(quiet, key, 10.0)
+        telling = told(quiet, 10.0 + COALESCE_INTERVAL)
+        assert telling is not None
+        assert telling.by_stream
+        put(quiet, KEYS[0], 10.1)
+        assert not quiet.tells("owner", KEYS[0])
+        quiet.acknowledged("owner", telling.message.id, AckStatus.OK, 10.2)
+        assert quiet.tells("owner", KEYS[0])
+        assert quiet.tells("owner", KEYS[1])
+
+    def test_it_is_not_of_what_is_withdrawn(self, quiet: Advertisement) -> None:
+        put(quiet, KEYS[0], 10.0)
+        quiet.withdraw(KEYS[0], 10.0)
+        assert not quiet.tells("owner", KEYS[0])

@@ -8,7 +8,7 @@ from spegel_gossip.directory.granting import FAILED_PAUSE, REFUSAL_INTERVAL
 from spegel_gossip.directory.parents import Known
 from spegel_gossip.directory.spread import COMMIT_TIMEOUT
 from spegel_gossip.swarm import receptions
-from unit.directory.owners import MIB, NAMES, NODES, TOTAL, Owner, source
+from unit.directory.owners import KEY, MIB, NAMES, NODES, TOTAL, Owner, source
 
 
 def test_the_first_asker_gets_the_lease_and_everybody_else_a_source() -> None:
@@ -395,3 +395,33 @@ def test_a_receiver_whose_ingest_ended_is_nobodys_source() -> None:
     owner.report("n0", 0, state=ProgressState.ENDED)
     assert owner.ask("n1").verdict == Verdict.LEASE
     assert owner.leases.counts["lost_ended"] == 1
+
+
+def test_who_waits_is_answered_the_moment_the_record_of_a_holder_comes() -> None:
+    owner = Owner()
+    owner.ask("n0")
+    asked = owner.ask("n1", total=0)
+    owner.known = Known(("n2",), TOTAL)
+    owner.leases.noted_holder(KEY, "n2", owner.now)
+    [(name, told)] = owner.answers()
+    assert (name, told.id, told.verdict, source(told)) == ("n1", asked.id, Verdict.READ, "n2")
+
+
+def test_the_record_of_a_reader_frees_the_slot_of_its_source() -> None:
+    owner = Owner()
+    owner.ask("n0")
+    assert source(owner.ask("n1")) == "n0"
+    assert source(owner.ask("n2")) == "n1"
+    owner.leases.noted_holder(KEY, "n1", owner.now)
+    assert source(owner.ask("n3")) in {"n0", "n1"}
+    spread = owner.leases.spread_of(KEY)
+    assert spread is not None
+    assert spread.receivers["n1"].is_done
+    assert spread.receivers["n1"].parent is None
+
+
+def test_a_record_of_what_nobody_is_receiving_changes_nothing() -> None:
+    owner = Owner()
+    owner.leases.noted_holder(KEY, "n0", owner.now)
+    assert owner.leases.spread_of(KEY) is None
+    assert owner.leases.next_timer_at() is None
