@@ -89,8 +89,10 @@ class Ingests:
             ContentStoreUnavailableError: the disk failed.
         """
         try:
-            if digest not in self._inventory.partials:
-                # Opened within the last hundredths of a second.
+            known = self._inventory.partials.get(digest)
+            if known is None or known.total == 0:
+                # Opened within the last hundredths of a second, or looked at before its total was written:
+                # who is sent here to read it as it grows would be told that there is no such blob.
                 self._look_for(root, digest)
             try:
                 return self._open_known(root, digest)

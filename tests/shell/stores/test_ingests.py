@@ -110,3 +110,16 @@ def test_a_disk_that_cannot_be_listed_is_not_taken_for_a_miss(root: CountingRoot
 
     with pytest.raises(ContentStoreUnavailableError):
         ingests.open(root, DIGEST)
+
+
+async def test_a_total_that_was_written_after_the_first_look_is_known_to_whoever_opens_it(
+    root: CountingRoot, ingests: Ingests, inventory: Inventory
+) -> None:
+    directory = begin(root, "one", f"k8s.io/1/layer-{DIGEST}")
+    (directory / "total").unlink()
+    ingests.scan(root)
+    assert inventory.partials[DIGEST] == PartialStatus(5, 0)
+    (directory / "total").write_text("20")
+    growing = ingests.open(root, DIGEST)
+    assert growing.poll() == PartialStatus(5, 20)
+    await growing.aclose()
