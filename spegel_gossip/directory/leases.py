@@ -126,6 +126,7 @@ class Leases:
             return self._read(ask.id, known, failed) if known.holders else FetchTold(ask.id, Verdict.REFUSED)
         receiver = self._receiver(spread, asker, now, unix_ms)
         receiver.asked(ask, known.size, now)
+        spread.together = max(spread.together, ask.together)
         is_crowded = self._note_asker(spread, asker, now)
         spread.waiting.pop(asker, None)
         spread.detach(receiver)
@@ -175,7 +176,9 @@ class Leases:
         """
         for name in stalled:
             source = spread.receivers.get(name)
-            if source is None or source.offset > receiver.offset + STEP_BYTES or name in known.holders:
+            has_more = source is None or source.offset > receiver.offset + STEP_BYTES or name in known.holders
+            # Twice, where others have it all: whatever it waits for, nobody need wait with it.
+            if has_more or (known.holders and stalled.count(name) > 1):
                 failed = (*failed, name)
         for name in failed:
             receiver.failed[name] = now + FAILED_INTERVAL
@@ -259,7 +262,7 @@ class Leases:
         if grown > 0:
             receiver.grown_until = now + GROWING_INTERVAL
             spread.gather_until = 0.0
-        if item.parent and receiver.parent is None and not item.token:
+        if item.parent and receiver.parent is None and not (item.token or receiver.is_done):
             # Told by another owner; without it a circle could be closed here.
             parent = self._name_of(item.parent) or UNKNOWN_PARENT
             spread.attach(receiver, parent, receiver.depth)
@@ -269,10 +272,7 @@ class Leases:
             self._grants.progress(spread, receiver, report, item, grown=grown, now=now)
         if report.uplink:
             self._uplinks[sender] = report.uplink
-        members = len(self._zones)
-        allow_for_uplink(
-            spread, receiver, self._uplinks, members=members, has_spare=report.has_spare, now=now
-        )
+        allow_for_uplink(spread, receiver, self._uplinks, len(self._zones), report.has_spare, now)
 
     def noted_holder(self, key: PackedKey, name: str, now: float) -> None:
         """Take in that the directory has a member's record of a blob, which says more than its DONE would."""

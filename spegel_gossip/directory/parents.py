@@ -88,15 +88,14 @@ def allow_for_uplink(
     spread: Spread,
     receiver: Receiver,
     uplinks: Mapping[str, int],
-    *,
     members: int,
     has_spare: bool,
     now: float,
 ) -> None:
     """Give a node one more child for each second in which its uplink bore those it has with ease."""
-    together = receiver.together
+    # What it lacked itself nobody knows of who fetched the manifest from upstream, nor of older releases.
     allowed = children_allowed(
-        spread, receiver.name, receiver.total, uplinks, together=together, members=members
+        spread, receiver.name, receiver.total, uplinks, together=spread.together, members=members
     )
     unused = allowed - spread.load(receiver.name)
     if not has_spare:

@@ -167,6 +167,8 @@ class Spread:
     key: PackedKey
     receivers: dict[str, Receiver] = field(default_factory=dict)
     children: dict[str, dict[str, None]] = field(default_factory=dict)
+    together: int = 0
+    """The most that any asker lacked of the image, in bytes."""
     served: dict[str, int] = field(default_factory=dict)
     """How many were told to read from a node, since it was first named."""
     waiting: dict[str, int] = field(default_factory=dict)

@@ -369,6 +369,37 @@ def test_a_large_blob_that_one_has_is_spread_by_those_who_receive_it() -> None:
     assert owner.leases.counts["granted"] == 0
 
 
+def test_who_waits_behind_a_node_that_shows_no_byte_is_sent_to_one_that_has_it_all() -> None:
+    owner = Owner(Known(("n0",), TOTAL))
+    assert source(owner.ask("n1", together=TOTAL)) == "n0"
+    assert source(owner.ask("n2", together=TOTAL)) == "n1"
+    assert source(owner.ask("n2", together=TOTAL, stalled=("n1",))) == "n1", "its chain may be long"
+    assert source(owner.ask("n2", together=TOTAL, stalled=("n1", "n1"))) == "n0"
+
+
+def test_a_late_report_gives_nobody_its_source_back() -> None:
+    owner = Owner(Known(("n0",), TOTAL))
+    owner.ask("n1")
+    owner.leases.noted_holder(KEY, "n1", owner.now)
+    owner.report("n1", TOTAL, parent="n0")
+    spreading = owner.leases.spread_of(KEY)
+    assert spreading is not None
+    assert spreading.load("n0") == 0
+
+
+def test_a_root_that_never_said_what_it_lacked_gets_more_children_too() -> None:
+    owner = Owner(zones=dict.fromkeys(NODES, "z"))
+    lease = owner.ask("n0", total=2 * MIB)
+    for name in NODES[1:9]:
+        owner.ask(name, total=2 * MIB, together=TOTAL)
+    for step in range(12):
+        owner.now += 0.25
+        owner.report("n0", MIB + step, token=lease.token, total=2 * MIB, has_spare=True)
+    spreading = owner.leases.spread_of(KEY)
+    assert spreading is not None
+    assert spreading.receivers["n0"].extra > 0
+
+
 def test_those_who_ask_one_after_the_other_do_not_all_read_from_the_same_holder() -> None:
     owner = Owner()
     owner.known = Known(("n0",), TOTAL)
