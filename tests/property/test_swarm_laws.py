@@ -103,11 +103,16 @@ class Owner:
             case Ask():
                 self._ask(step)
             case Say(name, offset, state):
-                item = ProgressItem(KEY, self.tokens.get(name, 0), offset, TOTAL, state)
+                # As nodes do: an owner that forgot whom a node reads from learns it again.
+                parent = self.parents.get(name)
+                read_from = 0 if parent is None else name_hash(parent)
+                item = ProgressItem(KEY, self.tokens.get(name, 0), offset, TOTAL, state, read_from)
                 if item.token or state is not ProgressState.ARRIVING:
                     self.parents.pop(name, None)
                 self.leases.progress(name, Progress(1, 0, False, (item,)), self.now, 1_000)
             case Learn(holders, is_young, is_first):
+                for name in holders:
+                    self.parents.pop(name, None)  # who has it all reads it from nobody
                 self.known = Known(holders, TOTAL if holders else 0, is_young, is_first)
             case Lose(name):
                 self.parents.pop(name, None)
