@@ -111,15 +111,6 @@ class Grants:
             lease.stepped_at = now
         lease.heard_at, lease.sharing = now, report.sharing
 
-    def child_grew(self, spread: Spread, parent: str | None, offset: int, now: float) -> None:
-        """Take a child's bytes for progress of whom it reads them from: its own reports may be lost."""
-        receiver = spread.receivers.get(parent or "")
-        if receiver is None or receiver.lease is None or offset <= receiver.offset:
-            return
-        receiver.lease.stepped(offset - receiver.offset, now)
-        receiver.offset, receiver.heard_at, receiver.lease.heard_at = offset, now, now
-        spread.serves()
-
     def lose_if_due(self, spread: Spread, receiver: Receiver, now: float) -> None:
         """Take a lease from a holder that is silent, or does not get on."""
         lease = receiver.lease

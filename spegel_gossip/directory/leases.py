@@ -260,12 +260,12 @@ class Leases:
         receiver.heard_at, receiver.offset = now, item.offset
         receiver.total = item.total or receiver.total
         if grown > 0:
-            receiver.grown_until, spread.gather_until = now + GROWING_INTERVAL, 0.0
-            read_from = self._name_of(item.parent) if item.parent else receiver.parent
-            self._grants.child_grew(spread, read_from, item.offset, now)
+            receiver.grown_until = now + GROWING_INTERVAL
+            spread.gather_until = 0.0
         if item.parent and receiver.parent is None and not (item.token or receiver.is_done):
             # Told by another owner; without it a circle could be closed here.
-            spread.attach(receiver, self._name_of(item.parent) or UNKNOWN_PARENT, receiver.depth)
+            parent = self._name_of(item.parent) or UNKNOWN_PARENT
+            spread.attach(receiver, parent, receiver.depth)
         if item.state == ProgressState.DONE:
             self._done(spread, receiver)
         elif item.token and item.token not in spread.fenced:

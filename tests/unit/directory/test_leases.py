@@ -377,19 +377,6 @@ def test_who_waits_behind_a_node_that_shows_no_byte_is_sent_to_one_that_has_it_a
     assert source(owner.ask("n2", together=TOTAL, stalled=("n1", "n1"))) == "n0"
 
 
-def test_a_lease_is_kept_by_what_arrives_at_those_who_read_from_its_holder() -> None:
-    owner = Owner()
-    lease = owner.ask("n0")
-    owner.ask("n1")
-    owner.report("n0", MIB, token=lease.token)
-    for step in range(2, 10):
-        owner.now += 1.0
-        owner.report("n1", step * MIB, parent="n0")
-        owner.leases.handle_timer(owner.now)
-    assert owner.leases.counts["lost_silent"] == owner.leases.counts["lost_stalled"] == 0
-    assert owner.ask("n2").verdict == Verdict.ATTACH
-
-
 def test_a_late_report_gives_nobody_its_source_back() -> None:
     owner = Owner(Known(("n0",), TOTAL))
     owner.ask("n1")
