@@ -272,7 +272,7 @@ class Leases:
             self._grants.progress(spread, receiver, report, item, grown=grown, now=now)
         if report.uplink:
             self._uplinks[sender] = report.uplink
-        allow_for_uplink(spread, receiver, self._uplinks, len(self._zones), report.has_spare, now)
+        allow_for_uplink(spread, receiver, self._zones, self._uplinks, has_spare=report.has_spare, now=now)
 
     def noted_holder(self, key: PackedKey, name: str, now: float) -> None:
         """Take in that the directory has a member's record of a blob, which says more than its DONE would."""

@@ -77,9 +77,8 @@ def children_allowed(
         members: live ones, the longest that a chain can be
     """
     uplink = uplinks.get(name, ASSUMED_UPLINK)
-    is_chain = (len(spread.receivers) - 1) * HOP_TIME < size / uplink or (
-        members - 1
-    ) * HOP_TIME < together / uplink
+    hops, most_hops = len(spread.receivers) - 1, members - 1
+    is_chain = hops * HOP_TIME < size / uplink or most_hops * HOP_TIME < together / uplink
     receiver = spread.receivers.get(name)
     return min((1 if is_chain else 2) + (0 if receiver is None else receiver.extra), MAX_CHILDREN)
 
@@ -87,15 +86,16 @@ def children_allowed(
 def allow_for_uplink(
     spread: Spread,
     receiver: Receiver,
+    zones: Mapping[str, str],
     uplinks: Mapping[str, int],
-    members: int,
+    *,
     has_spare: bool,
     now: float,
 ) -> None:
     """Give a node one more child for each second in which its uplink bore those it has with ease."""
     # What it lacked itself nobody knows of who fetched the manifest from upstream, nor of older releases.
     allowed = children_allowed(
-        spread, receiver.name, receiver.total, uplinks, together=spread.together, members=members
+        spread, receiver.name, receiver.total, uplinks, together=spread.together, members=len(zones)
     )
     unused = allowed - spread.load(receiver.name)
     if not has_spare:

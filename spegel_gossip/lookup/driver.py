@@ -77,7 +77,6 @@ class Driver:
                 await self._change_ring()
                 self._directory.handle_timer(trio.current_time())
                 self._flush()
-                self.fetches.flush()
                 self._start_waiting(nursery)
                 self._count()
                 self._wakeup = trio.Event()
@@ -146,6 +145,7 @@ class Driver:
         for item in self._directory.purges.news():
             self._on_purged(item)
         self._rechecks.extend(self._directory.keys_to_recheck())
+        self.fetches.flush()  # who waits for a blob is answered as a record comes
 
     def _start_waiting(self, nursery: trio.Nursery) -> None:
         # No more than are sent: a task that waits for its turn would be past the bound of those that wait.
@@ -214,10 +214,7 @@ class Driver:
     def _receive(self, body: bytes, sender: str) -> bytes | None:
         if is_fetch_message(body):
             return self.fetches.receive(body, sender)
-        reply = self._directory.receive(body, sender, trio.current_time(), unix_ms())
-        # Who waits for a blob is answered as a record comes.
-        self.fetches.flush()
-        return reply
+        return self._directory.receive(body, sender, trio.current_time(), unix_ms())
 
     def _is_understood(self, reply: bytes, sender: str) -> bool:
         try:

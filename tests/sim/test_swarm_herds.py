@@ -43,6 +43,7 @@ def test_a_warm_roll_out_is_carried_by_those_who_receive_it(sizes: list[int]) ->
     assert_all_done(swarm)
     assert swarm.registry.sent == 0
     # Seven copies through one uplink would be 14.7 s, two of each layer 4.2 s.
+    assert swarm.makespan < 5.0
     assert max(node.uplink.sent for node in swarm.nodes.values()) < 2 * sum(sizes)
 
 
@@ -57,7 +58,7 @@ def test_many_small_layers_do_not_hang_on_whoever_had_them_first(size: int) -> N
     assert swarm.nodes["n0"].uplink.sent < 4 * 40 * size
 
 
-def test_a_few_small_layers_of_a_cold_image_do_not_hang_on_whoever_fetched_them() -> None:
+def test_small_layers_of_a_cold_image_do_not_hang_on_whoever_fetched_them() -> None:
     sizes = [400_000] * 40
     swarm = herd(30, sizes, has_manifest=True)
     swarm.pull()

@@ -308,13 +308,19 @@ async def test_holders_of_the_same_zone_come_first(nodes: Nodes) -> None:
     assert [peer.name for peer in found.holders] == ["near", "far"]
 
 
-async def test_looking_ahead_spares_the_question(nodes: Nodes) -> None:
+async def holder_and_asker(nodes: Nodes) -> tuple[Node, Node]:
+    """Of four nodes one that has twenty blobs, as all have been told, and another."""
     everybody = [await nodes.make(f"node-{number}") for number in range(4)]
     for at, node in enumerate(everybody):
         node.meets(*everybody[at + 1 :])
     holder, asker = everybody[:2]
     await add(holder, *BLOBS[:20])
     await until_told(*everybody)
+    return holder, asker
+
+
+async def test_looking_ahead_spares_the_question(nodes: Nodes) -> None:
+    holder, asker = await holder_and_asker(nodes)
     asker.lookup.lookup_ahead(dict.fromkeys(BLOBS[:20], 1))
     await trio.sleep(0.2)
     sent = asker.datagrams.sent
@@ -324,12 +330,7 @@ async def test_looking_ahead_spares_the_question(nodes: Nodes) -> None:
 
 
 async def test_what_the_swarm_will_be_asked_for_is_not_looked_up_ahead(nodes: Nodes) -> None:
-    everybody = [await nodes.make(f"node-{number}") for number in range(4)]
-    for at, node in enumerate(everybody):
-        node.meets(*everybody[at + 1 :])
-    holder, asker = everybody[:2]
-    await add(holder, *BLOBS[:20])
-    await until_told(*everybody)
+    _, asker = await holder_and_asker(nodes)
     sent = asker.datagrams.sent
     asker.lookup.lookup_ahead(dict.fromkeys(BLOBS[:20], 1), has_ingests=True)
     await trio.sleep(0.2)
