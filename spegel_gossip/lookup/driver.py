@@ -23,6 +23,7 @@ from spegel_gossip.directory.outgoing import Outgoing
 from spegel_gossip.errors import DecodeError
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import Asker, unix_ms
+from spegel_gossip.lookup.counting import CountLater
 from spegel_gossip.lookup.fetches import Fetches
 from spegel_gossip.lookup.transport import MAX_STREAMS, Transport
 from spegel_gossip.oci.digest import Digest
@@ -34,9 +35,6 @@ log = structlog.get_logger(__name__)
 
 MAX_LATER: Final = 64
 """Pieces of background work that wait to be begun."""
-
-COUNT_INTERVAL: Final = 1.0
-"""Seconds after which what happened is counted: a dozen gauges cost a third of what a lookup costs."""
 
 
 class Driver:
@@ -64,7 +62,7 @@ class Driver:
         self._streaming = 0
         self._wakeup = trio.Event()
         self._sleeps_until = -math.inf
-        self._count_at = math.inf
+        self._counting = CountLater()
         self._counted = directory.tally()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -103,16 +101,12 @@ class Driver:
 
         For questions and answers, of which there are thousands, and after which there is nothing to do.
         """
-        self._count_soon()
+        self._counting.soon()
         if self._transport.streams or self._rechecks or self._next_timer_at() < self._sleeps_until:
             self.wake()
 
-    def _count_soon(self) -> None:
-        if self._count_at == math.inf:
-            self._count_at = trio.current_time() + COUNT_INTERVAL
-
     def _next_timer_at(self) -> float:
-        timers = (self._directory.next_timer_at(), self._directory.ring_change_at(), self._count_at)
+        timers = (self._directory.next_timer_at(), self._directory.ring_change_at(), self._counting.at)
         return min(at for at in timers if at is not None)
 
     async def _change_ring(self) -> None:
@@ -158,10 +152,8 @@ class Driver:
             nursery.start_soon(self._later.popleft())
 
     def _count(self) -> None:
-        if self._count_at > trio.current_time():
-            self._count_soon()
+        if not self._counting.is_due():
             return
-        self._count_at = math.inf
         before, self._counted = self._counted, self._directory.tally()
         now = self._counted
         for kind, count in now.records.items():

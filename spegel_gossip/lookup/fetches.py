@@ -22,6 +22,7 @@ from spegel_gossip.directory.keys import PackedKey, pack_key
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import unix_ms
 from spegel_gossip.lookup.choice import HolderChoice
+from spegel_gossip.lookup.counting import CountLater
 from spegel_gossip.lookup.question import Question, found_of, name_of_verdict
 from spegel_gossip.lookup.transport import Transport
 from spegel_gossip.oci.digest import Digest
@@ -59,9 +60,6 @@ REPEAT_INTERVAL: Final = 0.5
 
 LOST_AFTER: Final = 2.0
 """Seconds without a word after which an owner that had us wait is taken to be gone."""
-
-COUNT_INTERVAL: Final = 1.0
-"""Seconds after which what happened is counted."""
 
 MAX_ROUNDS: Final = 4
 """Times the owners are asked anew because those they named cannot be reached from here."""
@@ -108,7 +106,7 @@ class Fetches:
         self._silent_until: dict[str, float] = {}
         self._wakeup = trio.Event()
         self._sleeps_until = -math.inf
-        self._count_at = math.inf
+        self._counting = CountLater()
         self._counted: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
         """What owners said since the start; `wait` once a request, before what they said in the end."""
@@ -368,14 +366,12 @@ class Fetches:
         )
 
     def _next_timer_at(self) -> float:
-        timers = (self._desk.next_timer_at(), self._receptions.next_report_at(), self._count_at)
+        timers = (self._desk.next_timer_at(), self._receptions.next_report_at(), self._counting.at)
         return min(at for at in timers if at is not None)
 
     def _count(self, now: float) -> None:
-        if now < self._count_at:
-            self._count_at = min(self._count_at, now + COUNT_INTERVAL)
+        if not self._counting.is_due():
             return
-        self._count_at = math.inf
         leases = self._desk.leases
         for what, count in leases.counts.items():
             metrics.LEASES.labels(what).inc(count - self._counted[what])
