@@ -146,7 +146,9 @@ def open_ingest_file(layout: LayoutDirectory, ref: str, digest: Digest, total: i
     if not path.exists() and layout.touch_held(digest):
         return None
     path.parent.mkdir(exist_ok=True)
-    path.mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        # Not `exist_ok`: that looks again, and its last holder may have removed it by then.
+        path.mkdir()
     try:
         lock = lock_directory(path)
     except FileNotFoundError as exc:

@@ -2,6 +2,8 @@ import json
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,9 @@ from spegel_gossip.oci import media_type as types
 from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
+from spegel_gossip.stores.layout.directory import LayoutDirectory
+from spegel_gossip.stores.layout.ingest_file import open_ingest_file
+from spegel_gossip.stores.layout.locks import LockedError
 from spegel_gossip.stores.layout.writer import LayoutWriter
 
 MIB = 1024 * 1024
@@ -247,6 +252,32 @@ async def test_many_writers_of_the_same_blobs_write_each_once(writer: LayoutWrit
             nursery.start_soon(pull, data)
 
     assert sorted(written) == sorted(Digest.of(data) for data in blobs)
+
+
+def test_an_ingest_that_ends_while_another_writer_comes_is_no_fault_of_the_disk(root: Path) -> None:
+    layout = LayoutDirectory(root)
+    root.mkdir()
+    layout.create()
+
+    def come_and_go(count: int) -> int:
+        opened = 0
+        while opened < count:
+            with suppress(LockedError):
+                ingest = open_ingest_file(layout, ref_of(DIGEST), DIGEST, len(DATA))
+                assert ingest is not None
+                ingest.abort()
+                opened += 1
+        return opened
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(come_and_go, [100] * 4)) == [100] * 4
+
+
+async def test_what_is_no_ingest_but_has_its_name_is_told(writer: LayoutWriter, root: Path) -> None:
+    ingest_of(root, DIGEST).write_text("somebody's notes")
+
+    with pytest.raises(ContentStoreUnavailableError, match="look at the disk"):
+        await writer.open_ingest(ref_of(DIGEST), DIGEST, len(DATA))
 
 
 async def test_a_cancelled_wait_leaves_nothing_locked(writer: LayoutWriter) -> None:
