@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.reference import TagName
@@ -111,7 +112,7 @@ class FetchNeed:
     failed: tuple[str, ...] = ()
     """Sources that did not give it."""
 
-    stalled: tuple[str, ...] = ()
+    stalled: tuple[Complaint, ...] = ()
     """Sources that began to, and then sent nothing for too long."""
 
     busy: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ def encode_fetch(message: FetchMessage) -> bytes:
         case FetchAsk():
             fields: list[object] = [message.key, message.view, message.offset, message.total, _flags(message)]
             fields += [list(message.failed), list(message.stalled), message.burden, list(message.busy)]
-            fields.append(message.together)
+            fields += [message.together, list(message.stalled_ms)]
             return pack(FetchKind.ASK, message.id, fields)
         case FetchTold():
             flags = _FLAG_CROWDED * message.is_crowded
@@ -101,13 +101,14 @@ def _decode_ask(id_: int, fields: Sequence[object]) -> FetchMessage:
         uint(total, MAX_U64),
         must_decide=bool(said & _FLAG_MUST_DECIDE),
         is_urgent=bool(said & _FLAG_URGENT),
-        failed=_hashes(failed, MAX_FAILED_TOLD),
-        stalled=_hashes(stalled, MAX_FAILED_TOLD),
+        failed=_numbers(failed, MAX_FAILED_TOLD),
+        stalled=_numbers(stalled, MAX_FAILED_TOLD),
         burden=uint(more[0], _MAX_SMALL) if more else 0,
         is_crowded=bool(said & _FLAG_ASKER_CROWDED),
         is_blind=bool(said & _FLAG_BLIND),
-        busy=_hashes(more[1], MAX_FAILED_TOLD) if len(more) > 1 else (),
+        busy=_numbers(more[1], MAX_FAILED_TOLD) if len(more) > 1 else (),
         together=uint(more[2], MAX_U64) if len(more) > 2 else 0,
+        stalled_ms=_numbers(more[3], MAX_FAILED_TOLD) if len(more) > 3 else (),
     )
 
 
@@ -116,7 +117,7 @@ def _decode_told(id_: int, fields: Sequence[object]) -> FetchMessage:
     return FetchTold(
         id_,
         uint(verdict, _MAX_SMALL),
-        _hashes(sources, MAX_SOURCES_TOLD),
+        _numbers(sources, MAX_SOURCES_TOLD),
         size=uint(size, MAX_U64),
         token=uint(token, MAX_U64),
         stamp=uint(stamp, MAX_U64),
@@ -158,5 +159,5 @@ _DECODERS: Final[dict[int, Callable[[int, Sequence[object]], FetchMessage]]] = {
 }
 
 
-def _hashes(value: object, at_most: int) -> tuple[int, ...]:
+def _numbers(value: object, at_most: int) -> tuple[int, ...]:
     return tuple(uint(one, MAX_U64) for one in array(value, at_most=at_most))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Final
 
+from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.fetch_codec import decode_fetch_untrusted, encode_fetch
 from spegel_gossip.directory.fetch_messages import (
@@ -64,7 +66,7 @@ class FetchDesk:
         offset: int,
         total: int,
         failed: Sequence[str],
-        stalled: Sequence[str],
+        stalled: Sequence[Complaint],
         must_decide: bool,
         is_urgent: bool,
         is_crowded: bool = False,
@@ -84,7 +86,7 @@ class FetchDesk:
             offset: bytes that are here
             total: bytes in all; 0 if unknown
             failed: sources that did not answer, or not with the blob
-            stalled: that sent nothing for too long
+            stalled: that sent nothing for too long, and when they were given up
             must_decide: the owners before this one are silent, or all young
             is_urgent: whether the asker has waited as long as it can
             is_crowded: whether others were seen to pull the same image
@@ -107,12 +109,13 @@ class FetchDesk:
             must_decide,
             is_urgent,
             tuple(name_hash(name) for name in failed[-MAX_FAILED_TOLD:]),
-            tuple(name_hash(name) for name in stalled[-MAX_FAILED_TOLD:]),
+            tuple(name_hash(name) for name, _ in stalled[-MAX_FAILED_TOLD:]),
             burden=min(burden, MAX_BURDEN),
             is_crowded=is_crowded,
             is_blind=is_blind,
             busy=tuple(name_hash(name) for name in busy[-MAX_FAILED_TOLD:]),
             together=together,
+            stalled_ms=tuple(max(0, round((now - at) * 1000)) for _, at in stalled[-MAX_FAILED_TOLD:]),
         )
         if owner == self._directory.name:
             self._tell_self(self._answer(ask, owner, now, unix_ms))
@@ -230,7 +233,12 @@ class FetchDesk:
 
     def _answer(self, ask: FetchAsk, asker: str, now: float, unix_ms: int) -> FetchTold:
         self._set_time(now, unix_ms)
-        return self.leases.ask(asker, ask, self._names(ask.failed), self._names(ask.stalled), now, unix_ms)
+        return self.leases.ask(asker, ask, self._names(ask.failed), self._complaints(ask), now, unix_ms)
+
+    def _complaints(self, ask: FetchAsk) -> tuple[Complaint, ...]:
+        told = zip(ask.stalled, chain(ask.stalled_ms, repeat(0)), strict=False)
+        found = ((self._directory.name_of(hashed), ms) for hashed, ms in told)
+        return tuple(Complaint(name, self._now - ms / 1000) for name, ms in found if name is not None)
 
     def _known(self, key: PackedKey, asker: str) -> Known:
         directory = self._directory

@@ -80,6 +80,8 @@ class FetchAsk:
     """Name hashes of sources that had no upload to spare, a moment ago."""
     together: int = 0
     """Bytes that the asker lacked of the image, this blob with them, when it began; 0 if unknown."""
+    stalled_ms: tuple[int, ...] = ()
+    """For each of `stalled`, the milliseconds since the asker gave it up; none from older releases."""
 
 
 @dataclass(frozen=True, slots=True)

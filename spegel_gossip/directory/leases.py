@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from spegel_gossip.directory.complaints import Complaint, heed
 from spegel_gossip.directory.fetch_messages import (
     MAX_SOURCES_TOLD,
     FetchAsk,
@@ -26,7 +27,7 @@ from spegel_gossip.directory.fetch_messages import (
 from spegel_gossip.directory.granting import CROWD_INTERVAL, Grants
 from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.directory.parents import Candidate, Known, allow_for_uplink, choose_source
-from spegel_gossip.directory.spread import MAX_RECEIVERS, STEP_BYTES, LeaseView, Receiver, Spread
+from spegel_gossip.directory.spread import MAX_RECEIVERS, LeaseView, Receiver, Spread
 from spegel_gossip.swim.names import name_hash
 
 RECEIVER_TIMEOUT: Final = 5.0
@@ -40,9 +41,6 @@ DONE_INTERVAL: Final = 10.0
 
 BUSY_INTERVAL: Final = 1.0
 """Seconds for which a source without an upload to spare is named only to who cannot wait."""
-
-FAILED_INTERVAL: Final = 30.0
-"""Seconds for which a source that failed a node is not named to it."""
 
 GROWING_INTERVAL: Final = 3.0
 """Seconds for which a node that grew counts as growing, whoever it gets the bytes from."""
@@ -109,7 +107,7 @@ class Leases:
         asker: str,
         ask: FetchAsk,
         failed: tuple[str, ...],
-        stalled: tuple[str, ...],
+        stalled: tuple[Complaint, ...],
         now: float,
         unix_ms: int,
     ) -> FetchTold:
@@ -131,7 +129,7 @@ class Leases:
         spread.waiting.pop(asker, None)
         spread.detach(receiver)
         receiver.busy = dict.fromkeys(ask.busy, now + BUSY_INTERVAL)
-        self._blame(spread, receiver, failed, stalled, known, now)
+        heed(spread, receiver, failed, stalled, known.holders, now)
         # Who came later than a minute ago cannot know the former owner, and asks one owner after the other.
         may_grant = ask.must_decide or known.is_former or (known.is_first and not known.is_young)
         told = self._decide(spread, receiver, ask.id, known, now, may_grant=may_grant)
@@ -160,28 +158,6 @@ class Leases:
                 if one.lease is not None and one.name != asker
             ]
         return bool(others)
-
-    def _blame(
-        self,
-        spread: Spread,
-        receiver: Receiver,
-        failed: tuple[str, ...],
-        stalled: tuple[str, ...],
-        known: Known,
-        now: float,
-    ) -> None:
-        """Name sources that failed a node to it no more, for a while.
-
-        One that has nothing more to send is not at fault, and another would have no more.
-        """
-        for name in stalled:
-            source = spread.receivers.get(name)
-            has_more = source is None or source.offset > receiver.offset + STEP_BYTES or name in known.holders
-            # Twice, where others have it all: whatever it waits for, nobody need wait with it.
-            if has_more or (known.holders and stalled.count(name) > 1):
-                failed = (*failed, name)
-        for name in failed:
-            receiver.failed[name] = now + FAILED_INTERVAL
 
     def _decide(
         self, spread: Spread, receiver: Receiver, id_: int, known: Known, now: float, *, may_grant: bool
@@ -256,8 +232,8 @@ class Leases:
         if sender not in spread.receivers and len(spread.receivers) >= MAX_RECEIVERS:
             return
         receiver = self._receiver(spread, sender, now, unix_ms)
-        grown = item.offset - receiver.offset
-        receiver.heard_at, receiver.offset = now, item.offset
+        receiver.heard_at = now
+        grown = receiver.reached(item.offset, now)
         receiver.total = item.total or receiver.total
         if grown > 0:
             receiver.grown_until = now + GROWING_INTERVAL
@@ -280,7 +256,8 @@ class Leases:
         if spread is None:
             return
         if (receiver := spread.receivers.get(name)) is not None and not receiver.is_done:
-            receiver.heard_at, receiver.offset = now, max(receiver.offset, receiver.total)
+            receiver.heard_at = now
+            receiver.reached(max(receiver.offset, receiver.total), now)
             self._done(spread, receiver)
         self._answer_waiting(spread, now)
 

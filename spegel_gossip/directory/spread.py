@@ -43,6 +43,9 @@ STEP_TIMEOUT: Final = 2.0
 STEP_FACTOR: Final = 4.0
 """As many of the longest recent step, where that is longer: a slow registry is not a lost lease."""
 
+PAUSE: Final = 2.0
+"""Seconds without growth after which a node grows anew: those who read from it give it up no sooner."""
+
 SILENCE_TIMEOUT: Final = 3.0
 """Seconds without a report after which a lease holder is taken to be gone: six reports were due."""
 
@@ -125,6 +128,10 @@ class Receiver:
     """Name hashes of sources that had no upload to spare for it, and until when that counts."""
     grown_until: float = 0.0
     """Until when it counts as growing by itself, wherever its bytes come from."""
+    grew_at: float = -math.inf
+    """When it was last heard to have grown."""
+    grows_since: float = -math.inf
+    """When it was first heard to have grown after its last pause."""
     is_urgent: bool = False
     extra: int = 0
     """Children that it may have beyond the usual, because its uplink was unused."""
@@ -140,8 +147,19 @@ class Receiver:
         self.heard_at = self.asked_at = now
         self.is_urgent, self.is_done = ask.is_urgent, False
         self.burden, self.is_crowded, self.is_blind = ask.burden, ask.is_crowded, ask.is_blind
-        self.offset, self.total = ask.offset, ask.total or self.total or size
+        self.reached(ask.offset, now)
+        self.total = ask.total or self.total or size
         self.together = ask.together
+
+    def reached(self, offset: int, now: float) -> int:
+        """Take in how far it is; return by how much it grew, less than nothing where it began anew."""
+        grown = offset - self.offset
+        self.offset = offset
+        if grown > 0:
+            if self.grew_at + PAUSE <= now:
+                self.grows_since = now
+            self.grew_at = now
+        return grown
 
     def is_root(self, now: float) -> bool:
         """Return whether bytes come to it that come from no other receiver, as far as is known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.directory.fetch_messages import FetchAsk, FetchTold, Verdict
 from spegel_gossip.swarm.patience import URGENT_AFTER, stall_patience
 from spegel_gossip.swim.names import name_hash
@@ -135,13 +136,15 @@ class VirtualMirror:
             return
         held = parent.fetches.get(fetch.blob)
         if held is None or (parent.is_blind and not held.is_done):
-            self._refused(node, fetch, fetch.failed)
+            fetch.failed.append(fetch.source)
+            self._refused(node, fetch)
         elif not held.is_done:
             is_ahead = held.offset > fetch.offset or (
                 held.offset == fetch.offset and held.stamp < fetch.stamp
             )
             if not is_ahead:
-                self._refused(node, fetch, fetch.stalled)
+                fetch.stalled.append(Complaint(fetch.source, swarm.now))
+                self._refused(node, fetch)
                 return
             if parent.partial_uploads >= MAX_PARTIAL_UPLOADS and parent.readers.get(fetch.blob):
                 self._busy(node, fetch, parent)
@@ -151,8 +154,7 @@ class VirtualMirror:
         else:
             self.tail(node, fetch, turn)
 
-    def _refused(self, node: VirtualNode, fetch: Fetch, told: list[str]) -> None:
-        told.append(fetch.source)
+    def _refused(self, node: VirtualNode, fetch: Fetch) -> None:
         fetch.source, fetch.turn = "", fetch.turn + 1
         self._swarm.after(FIND_INTERVAL, partial(self._ask_again, node, fetch, fetch.turn))
 
@@ -165,7 +167,7 @@ class VirtualMirror:
         if fresh:
             self._read_from(node, fetch, fresh[0])
         else:
-            self._refused(node, fetch, [])
+            self._refused(node, fetch)
 
     def _ask_again(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
         if fetch.turn == turn and fetch.is_open:
@@ -207,6 +209,9 @@ class VirtualMirror:
             )
             is_drip = fetch.drip.came(moved, waited=waited, patience=fetch.patience)
             if is_silent or is_drip:
-                (fetch.failed if is_gone else fetch.stalled).append(fetch.source)
+                if is_gone:
+                    fetch.failed.append(fetch.source)
+                else:
+                    fetch.stalled.append(Complaint(fetch.source, swarm.now))
                 fetch.grown_at = swarm.now
                 self.ask(node, fetch)

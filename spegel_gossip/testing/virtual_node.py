@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.swarm.patience import Drip, Yields
 from spegel_gossip.swarm.receptions import Receptions
 from spegel_gossip.swarm.uplink import Uplink
@@ -74,7 +75,7 @@ class Fetch:
     is_open: bool = False
     """A request to the mirror is open."""
     failed: list[str] = field(default_factory=list)
-    stalled: list[str] = field(default_factory=list)
+    stalled: list[Complaint] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
 
     @property

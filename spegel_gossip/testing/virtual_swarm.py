@@ -205,7 +205,8 @@ class VirtualSwarm:
                 node is asker
                 or fetch is None
                 or self.is_cut(asker.name, node.name)
-                or node.name in (*but.failed, *but.stalled)
+                or node.name in but.failed
+                or any(one.source == node.name and one.at >= fetch.arrived_at for one in but.stalled)
             ):
                 continue
             is_ahead = fetch.offset > asker.fetches[blob].offset and not node.is_blind

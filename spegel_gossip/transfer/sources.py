@@ -10,6 +10,7 @@ from dataclasses import replace
 import structlog
 import trio
 
+from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import AllHoldersFailedError, Holders, Peer, Purpose, Router, RoutingError
 from spegel_gossip.swarm.patience import stall_patience
@@ -122,8 +123,7 @@ class Sources:
         metrics.SOURCE_SWITCHES.labels(failure.reason.value).inc()
         log.debug("holder given up", digest=str(self._digest), holder=peer.name, reason=str(failure))
         if self._spreading is not None:
-            told = {Reason.STALLED: self._spreading.stalled, Reason.BUSY: self._spreading.busy}
-            told.get(failure.reason, self._spreading.failed).append(peer.name)
+            self._complain(self._spreading, peer, failure.reason)
             self._try_others(peer, failure.others)
         if peer.name in self._growing:
             return
@@ -131,6 +131,16 @@ class Sources:
             self._router.report_miss(self._digest, peer.name)
         elif failure.reason in {Reason.UNREACHABLE, Reason.STALLED, Reason.SLOW}:
             self._router.report_unreachable(peer.name)
+
+    def _complain(self, spreading: SpreadingLookup, peer: Peer, reason: Reason) -> None:
+        """Have the owner hear of a source that was given up."""
+        match reason:
+            case Reason.STALLED:
+                spreading.stalled.append(Complaint(peer.name, trio.current_time()))
+            case Reason.BUSY:
+                spreading.busy.append(peer.name)
+            case _:
+                spreading.failed.append(peer.name)
 
     def _try_others(self, busy: Peer, names: tuple[str, ...]) -> None:
         """Go next to those who read from a busy source; they refuse whoever is ahead of them."""

@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from spegel_gossip.content import ContentNotFoundError, ContentStore, ContentStoreError, PartialStatus
+from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import (
@@ -140,7 +141,7 @@ class SpreadingLookup:
         self._begun_at = trio.current_time()
         self._found_at = -FIND_INTERVAL
         self.failed: list[str] = []
-        self.stalled: list[str] = []
+        self.stalled: list[Complaint] = []
         self.busy: list[str] = []
 
     @property

@@ -29,6 +29,7 @@ asks = st.builds(
     is_blind=st.booleans(),
     busy=st.lists(u64, max_size=MAX_FAILED_TOLD).map(tuple),
     together=u64,
+    stalled_ms=st.lists(u64, max_size=MAX_FAILED_TOLD).map(tuple),
 )
 told = st.builds(
     FetchTold,

@@ -68,7 +68,9 @@ MESSAGES: list[tuple[Decode, bytes]] = [
     *(
         (fetch_codec.decode_fetch_untrusted, fetch_codec.encode_fetch(one))
         for one in (
-            fetch_messages.FetchAsk(1, KEY, 2, 3, 4, failed=(1,), stalled=(2,), burden=1, busy=(3,)),
+            fetch_messages.FetchAsk(
+                1, KEY, 2, 3, 4, failed=(1,), stalled=(2,), burden=1, busy=(3,), stalled_ms=(4,)
+            ),
             fetch_messages.FetchTold(1, 2, (3,), 4, 5, 6, 7),
             fetch_messages.Progress(1, 2, True, (fetch_messages.ProgressItem(KEY, 1, 2, 3),), 4),
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.directory.fetch_messages import (
     FetchAsk,
     FetchTold,
@@ -42,6 +43,7 @@ class Ask:
     has_total: bool
     failed: tuple[str, ...]
     stalled: tuple[str, ...]
+    stalled_ago: float
     must_decide: bool
     is_urgent: bool
 
@@ -74,7 +76,7 @@ class Pass:
 
 few = st.lists(nodes, max_size=2, unique=True).map(tuple)
 rarely = st.sampled_from([False] * 4 + [True])
-asks = st.builds(Ask, nodes, offsets, st.booleans(), few, few, rarely, st.booleans())
+asks = st.builds(Ask, nodes, offsets, st.booleans(), few, few, st.floats(0.0, 5.0), rarely, st.booleans())
 says = st.builds(Say, nodes, offsets, st.sampled_from([ProgressState.ARRIVING] * 3 + list(ProgressState)))
 learns = st.builds(Learn, few, rarely, st.booleans())
 passes = st.builds(Pass, st.floats(0.0, 2.0) | st.floats(0.0, 40.0))
@@ -131,7 +133,8 @@ class Owner:
         total = TOTAL if step.has_total else 0
         ask = FetchAsk(self.ids, KEY, 0, step.offset, total, step.must_decide, step.is_urgent)
         self.parents.pop(step.name, None)
-        told = self.leases.ask(step.name, ask, step.failed, step.stalled, self.now, 1_000)
+        stalled = tuple(Complaint(name, self.now - step.stalled_ago) for name in step.stalled)
+        told = self.leases.ask(step.name, ask, step.failed, stalled, self.now, 1_000)
         if told.verdict == Verdict.LEASE and told.token != self.tokens.get(step.name):
             assert step.must_decide or (self.known.is_first and not self.known.is_young)
         self._heed(step.name, told)

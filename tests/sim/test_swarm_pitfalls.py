@@ -71,6 +71,26 @@ def test_a_lease_holder_that_is_cut_off_is_replaced_and_comes_back_without_harm(
     assert swarm.egress < 2.0
 
 
+@pytest.mark.parametrize("seed", [1, 6])
+@pytest.mark.parametrize("n", [5, 8])
+def test_an_owner_that_fetches_and_is_cut_off_is_replaced_by_one_node(n: int, seed: int) -> None:
+    swarm = herd(n, seed=seed)
+    owner = swarm.ring_of(0)[0]
+    swarm.pull([owner])
+    run_watched(swarm, 0.3)
+    others = [name for name in swarm.nodes if name != owner]
+    swarm.pull(others)
+    run_watched(swarm, 2.0)
+    assert fetching(swarm) == [owner]
+    # Everybody gives its source up, one after the other, and hears the silent owner out before the next.
+    swarm.nodes[owner].side = owner
+    run_watched(swarm, 60.0)
+    assert all(swarm.nodes[name].finished_at is not None for name in others)
+    assert len(set(swarm.lease_holders[0]) - {owner}) == 1
+    # Its own fetch went on meanwhile.
+    assert swarm.egress < 2.0
+
+
 @pytest.mark.parametrize("at", [0.3, 2.0])
 def test_the_death_of_the_owner_in_the_middle_costs_no_second_fetch(at: float) -> None:
     swarm = herd(9, seed=3)

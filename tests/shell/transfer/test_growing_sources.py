@@ -204,6 +204,6 @@ async def test_a_growing_source_from_which_bytes_only_drip_is_left_at_the_byte_w
 
     assert received == data
     # The owner is to weigh it: a source that has nothing more to send is not at fault.
-    assert set(owner.needs[-1].stalled) == {"fast"}
+    assert {complaint.source for complaint in owner.needs[-1].stalled} == {"fast"}
     assert not owner.needs[-1].failed
     assert owner.needs[-1].offset >= 2 * PART

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.directory.fetch_messages import (
     FetchAsk,
     FetchTold,
@@ -45,6 +46,7 @@ class Owner:
         total: int = TOTAL,
         failed: tuple[str, ...] = (),
         stalled: tuple[str, ...] = (),
+        stalled_ago: float = 0.0,
         must_decide: bool = False,
         is_urgent: bool = False,
         burden: int = 0,
@@ -71,7 +73,8 @@ class Owner:
             busy=tuple(name_hash(name) for name in busy),
             together=together,
         )
-        told = self.leases.ask(name, ask, failed, stalled, self.now, 1_000)
+        complaints = tuple(Complaint(one, self.now - stalled_ago) for one in stalled)
+        told = self.leases.ask(name, ask, failed, complaints, self.now, 1_000)
         if told.verdict == Verdict.WAIT and patiently:
             # Askers are gathered for a moment; what is said then is what a lone question would have got.
             self.now += GATHER_INTERVAL

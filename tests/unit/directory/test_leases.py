@@ -318,7 +318,25 @@ def test_a_source_that_has_no_more_to_send_is_not_blamed_for_sending_nothing() -
     owner.report("n0", 5 * MIB, token=token)
     assert source(owner.ask("n1", offset=4 * MIB, stalled=("n0",))) == "n0"
     owner.report("n0", 50 * MIB, token=token)
+    owner.pass_time(0.5, ("n0", 50 * MIB, token))
     assert owner.ask("n1", offset=4 * MIB, stalled=("n0",)).verdict == Verdict.LEASE
+
+
+def test_a_source_is_not_blamed_for_what_it_got_after_it_was_given_up() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.ask("n1")
+    owner.report("n0", 5 * MIB, token=token)
+    owner.pass_time(3.0, ("n0", 5 * MIB, token), ("n1", 5 * MIB, 0))
+    # n1 gave it up and met a silent owner first; meanwhile n0 was told to fetch, and does.
+    token = owner.ask("n0", offset=5 * MIB).token
+    owner.report("n0", 20 * MIB, token=token)
+    assert source(owner.ask("n1", offset=5 * MIB, stalled=("n0",), stalled_ago=0.6)) == "n0"
+    # The same complaint, told with a later question, is as old as it is.
+    owner.pass_time(0.5, ("n0", 30 * MIB, token))
+    owner.pass_time(0.5, ("n0", 40 * MIB, token))
+    assert source(owner.ask("n1", offset=5 * MIB, stalled=("n0",), stalled_ago=1.6)) == "n0"
+    assert owner.ask("n1", offset=5 * MIB, stalled=("n0",)).verdict == Verdict.LEASE, "it has had it"
 
 
 def test_at_most_three_fetch_at_the_same_time() -> None:
