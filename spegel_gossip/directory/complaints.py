@@ -42,16 +42,18 @@ def heed(
         name
         for name, at in stalled
         # Twice, where others have it all: whatever it waits for, nobody need wait with it.
-        if (holders and names.count(name) > 1) or name in holders or _had_more(spread, name, receiver, at)
+        if (holders and names.count(name) > 1)
+        or _had_more(spread, name, receiver, at, is_holder=name in holders)
     }
     for name in (*failed, *guilty):
         receiver.failed[name] = now + FAILED_INTERVAL
 
 
-def _had_more(spread: Spread, name: str, receiver: Receiver, at: float) -> bool:
+def _had_more(spread: Spread, name: str, receiver: Receiver, at: float, *, is_holder: bool) -> bool:
     """Return whether a source had bytes that it might have sent by then, as far as is known."""
     source = spread.receivers.get(name)
     if source is None:
         return True
+    has_more = is_holder or source.offset > receiver.offset + STEP_BYTES
     # By less than a report's time it would hardly have got there.
-    return source.offset > receiver.offset + STEP_BYTES and source.grows_since + REPORT_INTERVAL <= at
+    return has_more and source.grows_since + REPORT_INTERVAL <= at

@@ -11,7 +11,7 @@ from typing import Final
 
 from spegel_gossip.backoff import backoff
 from spegel_gossip.directory.fetch_messages import FetchTold, Progress, ProgressItem, Verdict
-from spegel_gossip.directory.spread import Lease, Receiver, Spread
+from spegel_gossip.directory.spread import REPORT_INTERVAL, Lease, Receiver, Spread
 
 MAX_LEASES: Final = 3
 """Leases of one blob at the same time."""
@@ -34,6 +34,10 @@ all that it had. Whoever waits keeps both. What three are refused in a moment, a
 
 MAX_FAILED_PAUSE: Final = 4.0
 """Seconds, at most: an asker that cannot wait any longer comes first anyway."""
+
+WORD_INTERVAL: Final = 2 * REPORT_INTERVAL
+"""Seconds without a report after which a holder is silent, and nobody knows whether it stalls: it may be
+the owner who was cut off for a moment. Either way it has until it was silent for long enough."""
 
 CROWD_INTERVAL: Final = 2.0
 """Seconds within which another member's question for the same blob makes a crowd."""
@@ -118,7 +122,7 @@ class Grants:
             return
         if lease.silent_at <= now:
             self.lose(spread, receiver, "lost_silent", now)
-        elif lease.stalled_at <= now:
+        elif lease.stalled_at <= now < lease.heard_at + WORD_INTERVAL:
             self.lose(spread, receiver, "lost_stalled", now)
 
     def lose(
@@ -167,7 +171,10 @@ def _may_hope(spread: Spread, receiver: Receiver, now: float) -> bool:
         one is not receiver
         and not one.is_blind
         and receiver.failed.get(one.name, 0.0) <= now
-        and spread.gets_bytes(one.name, without=receiver.name, holders=(), now=now)
+        and (
+            spread.gets_bytes(one.name, without=receiver.name, holders=(), now=now)
+            or spread.grows_by_unheard(one, now)
+        )
         for one in spread.receivers.values()
     )
 

@@ -27,7 +27,7 @@ from spegel_gossip.directory.fetch_messages import (
 from spegel_gossip.directory.granting import CROWD_INTERVAL, Grants
 from spegel_gossip.directory.keys import PackedKey, token_of
 from spegel_gossip.directory.parents import Candidate, Known, allow_for_uplink, choose_source
-from spegel_gossip.directory.spread import MAX_RECEIVERS, LeaseView, Receiver, Spread
+from spegel_gossip.directory.spread import MAX_RECEIVERS, UNKNOWN_PARENT, LeaseView, Receiver, Spread
 from spegel_gossip.swim.names import name_hash
 
 RECEIVER_TIMEOUT: Final = 5.0
@@ -58,9 +58,6 @@ ANSWERS_AT_ONCE: Final = 64
 
 NEXT_TURN: Final = 0.005
 """Seconds until the turn after that."""
-
-UNKNOWN_PARENT: Final = ""
-"""Whom a node reads from that reads from somebody who is gone: bytes do not come that way."""
 
 UNASKED: Final = 0
 """The id of what is told without a question."""
@@ -274,6 +271,7 @@ class Leases:
             return
         if receiver.lease is not None:
             self._grants.lose(spread, receiver, "lost_ended", now, has_failed=has_failed)
+        spread.cut_off_children(name)
         spread.drop(name)
 
     # -- time ---------------------------------------------------------------------------------

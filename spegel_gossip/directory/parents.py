@@ -117,9 +117,11 @@ def choose_source(
 ) -> Candidate | None:
     """Return whom a node is to read from, None where nobody has a slot to spare or is ahead of it."""
     zone = zones.get(receiver.name)
+    lost = {name for name, until in receiver.failed.items() if until > now}
 
     def candidate(name: str, depth: int) -> Candidate:
-        load = spread.load(name)
+        # The slot of whom the asker lost is its own to take: in a chain it would wait until all forgot it.
+        load = sum(child not in lost for child in spread.children.get(name, ()))
         is_busy = bool(receiver.busy) and receiver.busy.get(name_hash(name), 0.0) > now
         allowed = children_allowed(
             spread, name, size, uplinks, together=receiver.together, members=len(zones)
@@ -128,7 +130,7 @@ def choose_source(
         served, rank = spread.served.get(name, 0), spread.rank_of(name)
         return Candidate(name, depth, load, served, zones.get(name) == zone, is_free, rank)
 
-    candidates = [candidate(name, 0) for name in known.holders if receiver.failed.get(name, 0.0) <= now]
+    candidates = [candidate(name, 0) for name in known.holders if name not in lost]
     is_fresh = not receiver.offset and not spread.load(receiver.name)
     if receiver.total:
         candidates += [
@@ -136,7 +138,7 @@ def choose_source(
             for one in spread.receivers.values()
             if _is_ahead(one, receiver, is_fresh=is_fresh)
             and one.name not in known.holders
-            and receiver.failed.get(one.name, 0.0) <= now
+            and one.name not in lost
         ]
     if not (receiver.is_urgent or known.holders):
         candidates = [one for one in candidates if one.is_free]

@@ -52,6 +52,9 @@ SILENCE_TIMEOUT: Final = 3.0
 COMMIT_TIMEOUT: Final = 60.0
 """Seconds for hashing and committing what has all its bytes."""
 
+UNKNOWN_PARENT: Final = ""
+"""Whom a node reads from that reads from somebody who is gone: bytes do not come that way."""
+
 _STEP_MEMORY = 0.5
 """How much of the longest step is left when a shorter one came: a start that was slow is forgotten."""
 
@@ -266,6 +269,11 @@ class Spread:
         """Return how many nodes read from this one."""
         return len(self.children.get(name, ()))
 
+    def cut_off_children(self, name: str) -> None:
+        """Take in that a node is gone: no bytes reach by it those who read from it."""
+        for child in self.children.pop(name, ()):
+            self.receivers[child].parent = UNKNOWN_PARENT
+
     def drop(self, name: str) -> None:
         """Forget a node; those who read from it find out by themselves."""
         receiver = self.receivers.pop(name, None)
@@ -280,6 +288,14 @@ class Spread:
         self.fenced[token] = None
         if len(self.fenced) > MAX_FENCED:
             del self.fenced[next(iter(self.fenced))]
+
+    def grows_by_unheard(self, receiver: Receiver, now: float) -> bool:
+        """Return whether bytes reach a node from one that says nothing here yet, and will within a moment.
+
+        An owner that was out of touch, or has not been one for long, hears of some before the others.
+        """
+        is_named = bool(receiver.parent) and receiver.parent not in self.receivers
+        return is_named and receiver.grown_until > now
 
     def gets_bytes(self, name: str, *, without: str, holders: Collection[str], now: float) -> bool:
         """Return whether bytes reach a node by some way that does not lead through another."""

@@ -77,6 +77,7 @@ class VirtualMirror:
             together=node.together,
         )
         fetch.busy.clear()
+        fetch.decider = owner
         leases = swarm.owners[owner]
         failed, stalled = tuple(fetch.failed), tuple(fetch.stalled)
         told = leases.ask(node.name, ask, failed, stalled, swarm.now, int(swarm.now * 1000))

@@ -61,6 +61,8 @@ class Fetch:
     """What it had then."""
     patience: float = 0.0
     stamp: int = 0
+    decider: str = ""
+    """The owner who was asked last."""
     turn: int = 0
     """Rises with each change of the source, so that what an older one planned is not done."""
     requests: int = 0

@@ -25,6 +25,7 @@ from spegel_gossip.swim.names import name_hash
 from spegel_gossip.testing.virtual_containerd import VirtualContainerd
 from spegel_gossip.testing.virtual_mirror import LATENCY, VirtualMirror
 from spegel_gossip.testing.virtual_node import REGISTRY, Fetch, Link, VirtualNode
+from spegel_gossip.testing.virtual_sources import has_source
 
 STEP: Final = 1 << 20
 POLL_DELAY: Final = 0.01
@@ -35,9 +36,6 @@ RECORD_DELAY: Final = 0.1
 
 OWNERS_ASKED: Final = 2
 MANIFEST_BYTES: Final = 2_000
-GROWING_INTERVAL: Final = 2.0
-"""Seconds since its last step for which a copy counts as growing, where it is asked who had something."""
-
 _STATES = {
     ReceptionState.ARRIVING: ProgressState.ARRIVING,
     ReceptionState.DONE: ProgressState.DONE,
@@ -112,6 +110,8 @@ class VirtualSwarm:
         }
         self._rings = [self.rng.sample(sorted(self.nodes), n) for _ in self.sizes]
         self._wanting: dict[str, VirtualNode] = {}
+        self.reported_at: dict[tuple[str, str, PackedKey], float] = {}
+        """When an owner last heard of a node's copy of a blob that it arrives there."""
         self.mirror, self.containerd = VirtualMirror(self), VirtualContainerd(self)
         self.after(0.05, self._tick)
 
@@ -197,34 +197,6 @@ class VirtualSwarm:
         ends = (self.nodes[one], self.nodes[other])
         return not all(end.is_alive for end in ends) or ends[0].side != ends[1].side
 
-    def has_source(self, asker: VirtualNode, blob: int, *, but: Fetch) -> bool:
-        """Return whether a node could be read from that did not fail the asker yet."""
-        for node in self.nodes.values():
-            fetch = node.fetches.get(blob)
-            if (
-                node is asker
-                or fetch is None
-                or self.is_cut(asker.name, node.name)
-                or node.name in but.failed
-                or any(one.source == node.name and one.at >= fetch.arrived_at for one in but.stalled)
-            ):
-                continue
-            is_ahead = fetch.offset > asker.fetches[blob].offset and not node.is_blind
-            if fetch.is_done or (is_ahead and self._is_fed(node.name, blob)):
-                return True
-        return False
-
-    def _is_fed(self, name: str, blob: int) -> bool:
-        """Return whether bytes of a blob reach a node: from the registry, or in the end from a whole copy."""
-        for _ in self.nodes:
-            fetch = self.nodes[name].fetches[blob]
-            if fetch.is_done or fetch.source == REGISTRY:
-                return fetch.is_done or fetch.arrived_at + GROWING_INTERVAL > self.now
-            if not fetch.source or self.is_cut(name, fetch.source):
-                return False
-            name = fetch.source
-        return False
-
     # -- owners -------------------------------------------------------------------------------
 
     def _known(self, owner: str, key: PackedKey, asker: str) -> Known:
@@ -277,6 +249,7 @@ class VirtualSwarm:
 
     def _progress(self, owner: str, sender: str, message: Progress) -> None:
         if not self.is_cut(owner, sender):
+            self.reported_at |= {(owner, sender, item.key): self.now for item in message.items}
             self.owners[owner].progress(sender, message, self.now, int(self.now * 1000))
             self.drain(owner)
 
@@ -383,12 +356,12 @@ class VirtualSwarm:
         """Count a 404 that is a lease."""
         fetch.is_leased = True
         self.lease_holders[fetch.blob][node.name] = None
-        if self.has_source(node, fetch.blob, but=fetch):
+        if has_source(self, node, fetch):
             self.needless_404s.append((self.now, node.name, fetch.blob))
 
     def left_alone(self, node: VirtualNode, fetch: Fetch) -> None:
         """Count a 404 that is none."""
         fetch.is_leased = False
         self.uncounted_404s += 1
-        if self.has_source(node, fetch.blob, but=fetch):
+        if has_source(self, node, fetch):
             self.needless_404s.append((self.now, node.name, fetch.blob))

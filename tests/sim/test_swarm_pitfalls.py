@@ -11,6 +11,7 @@ import pytest
 from sim.herds import GBIT, MIB, assert_all_done, assert_sound, fetching, herd, run_watched
 from spegel_gossip.directory.spread import COMMIT_TIMEOUT
 from spegel_gossip.testing.virtual_mirror import MAX_PARTIAL_UPLOADS
+from spegel_gossip.testing.virtual_node import REGISTRY
 
 ALL = [f"n{number}" for number in range(8)]
 
@@ -89,6 +90,49 @@ def test_an_owner_that_fetches_and_is_cut_off_is_replaced_by_one_node(n: int, se
     assert len(set(swarm.lease_holders[0]) - {owner}) == 1
     # Its own fetch went on meanwhile.
     assert swarm.egress < 2.0
+
+
+@pytest.mark.parametrize("is_owner", [False, True])
+def test_whoever_read_from_a_node_that_is_killed_takes_its_place_at_once(is_owner: bool) -> None:
+    swarm = herd()
+    owner = swarm.ring_of(0)[0]
+    first = next(name for name in swarm.nodes if name != owner)
+    swarm.pull([first])
+    run_watched(swarm, 0.3)
+    swarm.pull([name for name in swarm.nodes if name != first])
+    run_watched(swarm, 1.0)
+    assert fetching(swarm) == [first]
+    read_from = {node.fetches[0].source for node in swarm.nodes.values()}
+    victim = owner if is_owner else next(name for name in read_from - {owner, first, REGISTRY})
+    # A chain: nobody but its own reader has a slot to spare, and nobody has heard that it is dead.
+    [reader] = [name for name, node in swarm.nodes.items() if node.fetches[0].source == victim]
+    swarm.kill(victim)
+    swarm.mirror.copy_ended(swarm.nodes[victim], swarm.nodes[victim].fetches[0])
+    had = swarm.nodes[reader].fetches[0].offset
+    run_watched(swarm, 2.0)
+    assert swarm.nodes[reader].fetches[0].offset > had + 10 * MIB
+    run_watched(swarm, 60.0)
+    assert_all_done(swarm)
+    assert swarm.egress <= 1.05
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0, 2.5])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_owner_that_is_cut_off_for_a_moment_takes_nobody_for_stalled(seed: int, seconds: float) -> None:
+    swarm = herd(seed=seed, registry_rate=0.05 * GBIT)
+    owner = swarm.ring_of(0)[0]
+    pulling = [name for name in swarm.nodes if name != owner]
+    swarm.pull(pulling)
+    run_watched(swarm, 2.0)
+    swarm.nodes[owner].side = owner
+    run_watched(swarm, 2.0 + seconds)
+    swarm.nodes[owner].side = ""
+    run_watched(swarm, 2.0 + seconds + 0.05)
+    swarm.pull([owner])
+    run_watched(swarm, 60.0)
+    assert_all_done(swarm)
+    assert swarm.owners[owner].counts["lost_stalled"] == 0
+    assert len(swarm.lease_holders[0]) == 1
 
 
 @pytest.mark.parametrize("at", [0.3, 2.0])

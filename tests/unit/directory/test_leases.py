@@ -339,6 +339,60 @@ def test_a_source_is_not_blamed_for_what_it_got_after_it_was_given_up() -> None:
     assert owner.ask("n1", offset=5 * MIB, stalled=("n0",)).verdict == Verdict.LEASE, "it has had it"
 
 
+def test_who_has_it_all_by_now_is_not_blamed_for_when_it_had_not() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.ask("n1")
+    owner.report("n0", 5 * MIB, token=token)
+    owner.pass_time(3.0, ("n0", 5 * MIB, token), ("n1", 5 * MIB, 0))
+    owner.report("n0", TOTAL, state=ProgressState.DONE)
+    owner.known = Known(("n0",), TOTAL)
+    owner.pass_time(2.0)
+    assert source(owner.ask("n1", offset=5 * MIB, stalled=("n0",), stalled_ago=3.0)) == "n0"
+    assert owner.ask("n1", offset=5 * MIB, stalled=("n0",)).verdict == Verdict.LEASE, "it has had it"
+
+
+def test_an_owner_waits_for_the_word_of_a_node_that_another_reads_from() -> None:
+    owner = Owner()
+    # It was cut off while another owner granted and named sources, and hears of them one by one.
+    owner.report("n2", 9 * MIB, parent="n1")
+    assert owner.ask("n3", offset=5 * MIB).verdict == Verdict.WAIT
+    owner.report("n1", 20 * MIB, token=7)
+    assert [(name, source(told)) for name, told in owner.answers()] == [("n3", "n2")]
+
+
+def test_an_owner_waits_for_no_word_of_a_node_that_is_gone() -> None:
+    owner = Owner()
+    token = owner.ask("n1").token
+    assert source(owner.ask("n2", together=TOTAL)) == "n1"
+    owner.report("n1", 10 * MIB, token=token)
+    owner.report("n2", 9 * MIB)
+    owner.report("n1", 10 * MIB, state=ProgressState.ENDED)
+    assert owner.ask("n3", offset=9 * MIB).verdict == Verdict.LEASE
+
+
+def test_whoever_lost_its_source_may_have_the_slot_that_this_had() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", 10 * MIB, token=token)
+    for name, above in [("n1", "n0"), ("n2", "n1"), ("n3", "n2")]:
+        assert source(owner.ask(name, together=TOTAL)) == above, "a chain"
+        owner.report(name, 9 * MIB, parent=above)
+    assert source(owner.ask("n4", together=TOTAL)) == "n3", "nobody else may"
+    assert source(owner.ask("n2", offset=9 * MIB, failed=("n1",))) == "n0"
+
+
+def test_a_holder_of_which_nothing_is_heard_has_until_it_is_silent_for_long() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", MIB, token=token)
+    owner.pass_time(2.75)
+    owner.report("n0", 20 * MIB, token=token)
+    assert [view.holder for view in owner.leases.views(owner.now)] == ["n0"]
+    owner.pass_time(3.25)
+    assert (owner.leases.counts["lost_silent"], owner.leases.counts["lost_stalled"]) == (1, 0)
+
+
 def test_at_most_three_fetch_at_the_same_time() -> None:
     owner = Owner()
     verdicts = [owner.ask(name, failed=tuple(NODES), is_urgent=True).verdict for name in NODES]
