@@ -209,8 +209,14 @@ class FetchRouter(Protocol):
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob have arrived here, and this node's stamp among its receivers."""
 
+    def left(self, digest: Digest) -> None:
+        """Take in that a request which asked whom to read a blob from ended before the blob did."""
+
     def peer(self, name: str) -> Peer | None:
         """Return a live member as somebody who can be talked to; None if it is none, or this node."""
 
     def byteless_leases(self, *, but: Digest) -> int:
         """Return how many of this node's fetches from upstream have no byte yet, one blob's left out."""
+
+    def want_slots(self, *, but: Digest) -> bool:
+        """Return whether so many wait for one, and other nodes for them, that other requests give way."""

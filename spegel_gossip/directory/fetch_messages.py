@@ -111,6 +111,12 @@ class ProgressState(IntEnum):
     DONE = 1
     ENDED = 2
 
+    IDLE = 3
+    """Its request ended: whoever sent it waits for no answer and reads from nobody until it asks again.
+
+    Releases that do not know this take it for ARRIVING, and keep a place for the sender for a while.
+    """
+
 
 @dataclass(frozen=True, slots=True)
 class ProgressItem:

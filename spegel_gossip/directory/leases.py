@@ -226,6 +226,9 @@ class Leases:
         if item.state == ProgressState.ENDED:
             self._ended(spread, sender, now, has_failed=True)
             return
+        if item.state == ProgressState.IDLE:
+            spread.idle(sender)
+            return
         if sender not in spread.receivers and len(spread.receivers) >= MAX_RECEIVERS:
             return
         receiver = self._receiver(spread, sender, now, unix_ms)

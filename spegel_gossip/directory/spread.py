@@ -260,6 +260,14 @@ class Spread:
                 self.children.pop(child.parent, None)
             child.parent = None
 
+    def idle(self, name: str) -> None:
+        """Keep no place for a node that waits and reads no more; a lease given meanwhile is still its."""
+        receiver = self.receivers.get(name)
+        if receiver is not None and receiver.lease is None:
+            self.waiting.pop(name, None)
+            self.detach(receiver)
+            receiver.grown_until = 0.0
+
     def rank_of(self, name: str) -> int:
         """Return a node's place among equals; 0 for one that never asked."""
         receiver = self.receivers.get(name)

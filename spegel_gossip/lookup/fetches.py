@@ -17,13 +17,14 @@ import trio
 from spegel_gossip.content import BlobAdded, ContentEvent, PartialChanged, PartialRemoved
 from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.fetch_desk import FetchDesk
-from spegel_gossip.directory.fetch_messages import FetchTold, ProgressItem, ProgressState, Verdict
+from spegel_gossip.directory.fetch_messages import FetchTold, Verdict
 from spegel_gossip.directory.keys import PackedKey, pack_key
 from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import unix_ms
 from spegel_gossip.lookup.choice import HolderChoice
 from spegel_gossip.lookup.counting import CountLater
 from spegel_gossip.lookup.question import Question, found_of, name_of_verdict
+from spegel_gossip.lookup.reporting import progress_items
 from spegel_gossip.lookup.transport import Transport
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import (
@@ -36,9 +37,8 @@ from spegel_gossip.routing import (
 )
 from spegel_gossip.swarm.lacking import Lacking
 from spegel_gossip.swarm.patience import URGENT_AFTER
-from spegel_gossip.swarm.receptions import Receptions, ReceptionState
+from spegel_gossip.swarm.receptions import Receptions
 from spegel_gossip.swarm.uplink import Uplink
-from spegel_gossip.swim.names import name_hash
 
 log = structlog.get_logger(__name__)
 
@@ -63,12 +63,6 @@ LOST_AFTER: Final = 2.0
 
 MAX_ROUNDS: Final = 4
 """Times the owners are asked anew because those they named cannot be reached from here."""
-
-_STATES = {
-    ReceptionState.ARRIVING: ProgressState.ARRIVING,
-    ReceptionState.DONE: ProgressState.DONE,
-    ReceptionState.ENDED: ProgressState.ENDED,
-}
 
 
 class Fetches:
@@ -162,6 +156,11 @@ class Fetches:
         """Return how many bytes of a blob have arrived here, and our stamp among its receivers."""
         return self._receptions.place_of(digest)
 
+    def left(self, digest: Digest) -> None:
+        """Take in that a request ended before its blob did; its owners then keep no place for it."""
+        self._receptions.left(digest)
+        self._wake()
+
     def peer(self, name: str) -> Peer | None:
         """Return a live member as somebody who can be talked to."""
         return self._transport.peer(name)
@@ -169,6 +168,10 @@ class Fetches:
     def byteless_leases(self, *, but: Digest) -> int:
         """Return how many upstream fetches of this node have no byte yet."""
         return self._receptions.byteless_leases(but=but)
+
+    def want_slots(self, *, but: Digest) -> bool:
+        """Return whether so many wait for one, and other nodes for them, that other requests give way."""
+        return self._receptions.want_slots(but=but, now=trio.current_time())
 
     def lacks(self, parts: Mapping[Digest, int]) -> None:
         """Take in what this node lacks of an image that it is about to pull, with the sizes in bytes."""
@@ -343,19 +346,8 @@ class Fetches:
         report = self._receptions.report(now)
         if report is None:
             return
-        items = [
-            ProgressItem(
-                pack_key(one.digest),
-                one.token,
-                one.offset,
-                one.total,
-                _STATES[one.state],
-                name_hash(one.parent) if one.parent else 0,
-            )
-            for one in report.receptions
-        ]
         self._desk.report(
-            items,
+            progress_items(report),
             deciders=[one.decider for one in report.receptions],
             sharing=report.sharing,
             is_growing=report.is_growing,

@@ -74,6 +74,10 @@ class Yields:
         """Return whether it may do so once more."""
         return self.count(digest, now) < MAX_YIELDS
 
+    def has_yielded(self, digest: Digest, now: float) -> bool:
+        """Return whether it did so already."""
+        return self.count(digest, now) > 0
+
     def hold_timeout(self, digest: Digest, usual: float, now: float) -> float:
         """Return the seconds that an answer which begins now may take for its first byte.
 

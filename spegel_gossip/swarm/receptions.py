@@ -18,6 +18,13 @@ LAST_WORDS: Final = 2
 CROWD_MEMORY: Final = 2.0
 """Seconds for which it counts that others were seen to pull the same image."""
 
+MAX_LEASES_BEHIND: Final = 1
+"""Leases that may wait for a slot behind requests for what others fetch; with more of them, a crowd waits.
+
+Those who are told to read what is fetched here hold their slots for it. Simulated on 8 and 30 nodes with 4 to
+60 layers, asked for in containerd's order and in any: never worse than no bound, and up to a third faster.
+"""
+
 IDLE_TIMEOUT: Final = 60.0
 """Seconds without growth, request or lease after which nothing more is reported of an ingest."""
 
@@ -29,6 +36,8 @@ class ReceptionState(Enum):
     """How it stands with a blob."""
 
     ARRIVING = "arriving"
+    IDLE = "idle"
+    """Its request ended, and nobody sends it: containerd may ask again."""
     DONE = "done"
     ENDED = "ended"
 
@@ -55,9 +64,14 @@ class Reception:
     """Whether its owners are to hear of it at once."""
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is an ingest of which more may come."""
+        return self.state in {ReceptionState.ARRIVING, ReceptionState.IDLE}
+
+    @property
     def is_byteless(self) -> bool:
         """Whether nothing came of it since its source was named."""
-        return self.state is ReceptionState.ARRIVING and self.offset == self.begun_at
+        return self.is_open and self.offset == self.begun_at
 
     @property
     def is_fetched(self) -> bool:
@@ -93,12 +107,12 @@ class Receptions:
     def asked(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
         """Follow a blob from now on: its owner was asked for a source."""
         reception = self._receptions.get(digest)
-        if reception is None or reception.state is not ReceptionState.ARRIVING:
+        if reception is None or not reception.is_open:
             reception = self._receptions[digest] = Reception(digest, offset, total, now, begun_at=offset)
             while len(self._receptions) > MAX_RECEPTIONS:
                 self._receptions.popitem(last=False)
         self._receptions.move_to_end(digest)
-        reception.touched_at = now
+        reception.state, reception.touched_at = ReceptionState.ARRIVING, now
         reception.offset, reception.total = max(offset, reception.offset), total or reception.total
 
     def leased(self, digest: Digest, token: int, decider: str = "") -> None:
@@ -116,6 +130,13 @@ class Receptions:
             reception.token, reception.stamp, reception.decider = 0, stamp, decider
             reception.parent = parent
 
+    def left(self, digest: Digest) -> None:
+        """Take in that a blob's request ended before the blob did; what upstream sends comes all the same."""
+        reception = self._receptions.get(digest)
+        if reception is not None and reception.is_open and not reception.token:
+            reception.state, reception.parent = ReceptionState.IDLE, ""
+            reception.is_news = True
+
     def crowded(self, now: float) -> None:
         """Take in that others pull what this node pulls."""
         self._crowded_until = now + CROWD_MEMORY
@@ -127,9 +148,10 @@ class Receptions:
     def changed(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
         """Take in how far an ingest is."""
         reception = self._receptions.get(digest)
-        if reception is None or reception.state is not ReceptionState.ARRIVING:
+        if reception is None or not reception.is_open:
             return
         if offset > reception.offset:
+            reception.state = ReceptionState.ARRIVING
             if reception.offset == 0 or offset >= total > 0:
                 reception.is_news = True
             reception.touched_at = now
@@ -139,7 +161,7 @@ class Receptions:
     def ended(self, digest: Digest, *, is_done: bool) -> None:
         """Take in that a blob is held, or that its ingest is gone without that."""
         reception = self._receptions.get(digest)
-        if reception is None or reception.state is not ReceptionState.ARRIVING:
+        if reception is None or not reception.is_open:
             return
         reception.state = ReceptionState.DONE if is_done else ReceptionState.ENDED
         if is_done:
@@ -154,6 +176,10 @@ class Receptions:
     def byteless_leases(self, *, but: Digest | None = None) -> int:
         """Return how many leases here have no byte yet, one blob's left out."""
         return sum(one.is_byteless_lease for one in self._receptions.values() if one.digest != but)
+
+    def want_slots(self, *, but: Digest, now: float) -> bool:
+        """Return whether more leases here wait for a byte, and others for them, than may wait for a slot."""
+        return self.is_crowded(now) and self.byteless_leases(but=but) > MAX_LEASES_BEHIND
 
     def leases(self) -> list[Reception]:
         """Return what is fetched from upstream here."""
@@ -181,7 +207,7 @@ class Receptions:
             self._has_grown = False
         for one in told:
             one.is_news = False
-            if one.state is not ReceptionState.ARRIVING:
+            if not one.is_open:
                 one.last_words -= 1
             # A lease whose upstream request waits for a slot lives as long as what has the slots gets on.
             touched_at = max(one.touched_at, self._grown_at) if one.is_byteless_lease else one.touched_at

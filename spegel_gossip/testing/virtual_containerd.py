@@ -19,6 +19,9 @@ PULL_AGAIN_AFTER: Final = 10.0
 LOOK_INTERVAL: Final = 0.1
 """Seconds between two looks at what is held, by the mirror."""
 
+YIELD_TIME: Final = 0.005
+"""Seconds for an answer without a byte, both ends together."""
+
 ANSWER_TIMEOUT: Final = 20.0
 """Seconds without a byte after which the mirror ends a request that is not the last."""
 
@@ -37,7 +40,7 @@ class VirtualContainerd:
                 self._swarm.sizes[number] for number in self._swarm.blobs() if number not in held
             )
             first = self._swarm.blobs()[: 1 if self._swarm.has_manifest else None]
-            for blob in first:
+            for blob in self._swarm.wanted(first):
                 self.fetch(node, blob)
 
     def fetch(self, node: VirtualNode, blob: int) -> None:
@@ -111,6 +114,10 @@ class VirtualContainerd:
             return
         size, digest = swarm.sizes[fetch.blob], swarm.digests[fetch.blob]
         node.receptions.asked(digest, offset=fetch.offset, total=size, now=swarm.now)
+        is_first = not node.yields.has_yielded(digest, swarm.now)
+        if swarm.has_shared_slots and is_first and node.receptions.want_slots(but=digest, now=swarm.now):
+            swarm.after(YIELD_TIME, partial(self._yield_slot, node, fetch))
+            return
         fetch.burden = sum(one.is_open for one in node.fetches.values()) - 1
         fetch.burden += sum(one.digest != digest for one in node.receptions.leases())
         swarm.mirror.ask(node, fetch)
@@ -132,17 +139,21 @@ class VirtualContainerd:
         elif (can_yield and is_slot_wanted) or waited >= (
             fetch.hold_timeout if is_byteless else ANSWER_TIMEOUT
         ):
-            if is_byteless:
-                node.yields.yielded(digest, swarm.now)
-                swarm.yields += 1
-            # FIN short of the Content-Length: containerd asks again, at the end of the queue.
-            fetch.turn += 1
-            swarm.mirror.leave(node, fetch)
-            fetch.is_open = False
-            self._free_slot(node, fetch)
-            self._with_slot(node, fetch, self.request)
+            self._yield_slot(node, fetch, is_byteless=is_byteless)
         else:
             swarm.after(LOOK_INTERVAL, partial(self._look, node, fetch, request))
+
+    def _yield_slot(self, node: VirtualNode, fetch: Fetch, *, is_byteless: bool = True) -> None:
+        """End an answer short of its Content-Length: containerd asks again, at the end of the queue."""
+        swarm = self._swarm
+        if is_byteless:
+            node.yields.yielded(swarm.digests[fetch.blob], swarm.now)
+            swarm.yields += 1
+        fetch.turn += 1
+        swarm.mirror.gave_back(node, fetch)
+        fetch.is_open = False
+        self._free_slot(node, fetch)
+        self._with_slot(node, fetch, self.request)
 
     def go_upstream(self, node: VirtualNode, fetch: Fetch) -> None:
         """Take a 404: fetch from the registry, at the end of the queue where slots are shared."""
@@ -176,7 +187,7 @@ class VirtualContainerd:
         node.receptions.ended(swarm.digests[fetch.blob], is_done=True)
         swarm.committed(node, fetch.blob)
         if swarm.has_manifest and fetch.blob == 0:
-            for blob in swarm.blobs()[1:]:
+            for blob in swarm.wanted(swarm.blobs()[1:]):
                 self.fetch(node, blob)
         elif len(node.fetches) == len(swarm.sizes) and all(one.is_done for one in node.fetches.values()):
             node.finished_at = swarm.now

@@ -86,6 +86,12 @@ class VirtualMirror:
         if told.verdict == Verdict.WAIT:
             swarm.after(REPEAT_INTERVAL, partial(self._repeat, node, fetch, turn))
 
+    def gave_back(self, node: VirtualNode, fetch: Fetch) -> None:
+        """Leave a request's source, and the line of those who wait for one."""
+        self.leave(node, fetch)
+        node.receptions.left(self._swarm.digests[fetch.blob])
+        self._swarm.report(node)
+
     def _repeat(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
         if fetch.turn == turn and fetch.is_open:
             self.ask(node, fetch)
@@ -132,8 +138,8 @@ class VirtualMirror:
     def _open(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
         """Reach the source, which may refuse: it looks itself whether it is ahead, and has room."""
         swarm = self._swarm
-        parent = swarm.nodes[fetch.source]
-        if fetch.turn != turn or not node.is_alive or swarm.is_cut(node.name, parent.name):
+        parent = swarm.nodes.get(fetch.source)
+        if fetch.turn != turn or parent is None or not node.is_alive or swarm.is_cut(node.name, parent.name):
             return
         held = parent.fetches.get(fetch.blob)
         if held is None or (parent.is_blind and not held.is_done):

@@ -38,6 +38,7 @@ OWNERS_ASKED: Final = 2
 MANIFEST_BYTES: Final = 2_000
 _STATES = {
     ReceptionState.ARRIVING: ProgressState.ARRIVING,
+    ReceptionState.IDLE: ProgressState.IDLE,
     ReceptionState.DONE: ProgressState.DONE,
     ReceptionState.ENDED: ProgressState.ENDED,
 }
@@ -95,6 +96,8 @@ class VirtualSwarm:
         """Bytes that the registry sends each at a time: less than a step, and all steps take longer."""
         self.is_registry_away = False
         """Whether connections to it are refused, and those that were open have broken."""
+        self.asks_in_order = True
+        """Whether each containerd asks for layers as the manifest has them, or in an order of its own."""
         self.keeps_ingests = True
         """Whether the ingests of a pull that failed stay, as in containerd 1.6; 2.2 removes them."""
         self.longest_wait, self.most_partial_uploads = 0.0, 0
@@ -167,6 +170,10 @@ class VirtualSwarm:
         """Do something later."""
         self._count += 1
         heapq.heappush(self._events, (self.now + delay, self._count, action))
+
+    def wanted(self, blobs: list[int]) -> list[int]:
+        """Return blobs in the order in which a containerd asks for them."""
+        return blobs if self.asks_in_order else self.rng.sample(blobs, len(blobs))
 
     # -- what is where ------------------------------------------------------------------------
 

@@ -101,6 +101,11 @@ class Sources:
         if self._spreading is not None:
             self._spreading.reached(offset)
 
+    def left(self) -> None:
+        """Tell whoever keeps a place for the blob's last request that it ended before the blob did."""
+        if self._spreading is not None:
+            self._spreading.left()
+
     def put_back(self, peer: Peer) -> None:
         """Take a holder that was not needed after all as not tried."""
         self._tried.discard(peer.name)

@@ -71,6 +71,10 @@ class Spreading:
         """
         return await self._router.lookup_to_fetch(digest, need)
 
+    def left(self, digest: Digest) -> None:
+        """Take in that a blob's last request ended before the blob did."""
+        self._router.left(digest)
+
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob are here, and this node's stamp among its receivers."""
         return self._router.place_of(digest)
@@ -78,6 +82,12 @@ class Spreading:
     def peer(self, name: str) -> Peer | None:
         """Return a live member as somebody who can be talked to."""
         return self._router.peer(name)
+
+    def take_yield_at_once(self, digest: Digest) -> bool:
+        """Return whether a request that has just come gives its slot back, and count it: only once a blob."""
+        if self._yields.has_yielded(digest, trio.current_time()) or not self._router.want_slots(but=digest):
+            return False
+        return self.take_yield(digest)
 
     async def wait_until_slot_is_wanted(self, digest: Digest) -> None:
         """Return once a request has been held for as long as it may be while a lease here has no byte.
@@ -155,6 +165,10 @@ class SpreadingLookup:
     def peer(self, name: str) -> Peer | None:
         """Return a live member as somebody who can be talked to."""
         return self._spreading.peer(name)
+
+    def left(self) -> None:
+        """Take in that the blob's last request ended before the blob did."""
+        self._spreading.left(self._digest)
 
     def reached(self, offset: int) -> None:
         """Take in how far the request is."""

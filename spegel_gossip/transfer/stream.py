@@ -96,6 +96,11 @@ class PeerBlobStream:
         return self.size if self._wanted.stop is None else self._wanted.stop
 
     @property
+    def is_alone(self) -> bool:
+        """Whether it is the only one of its blob that is open."""
+        return len(self._sibling.family.members) == 1
+
+    @property
     def source(self) -> str:
         """The member who serves now, or served last."""
         return self._source
@@ -158,6 +163,9 @@ class PeerBlobStream:
         if self._wanted.size is not None:
             self._experience.reports.closed(self.digest)
         self._experience.families.leave(self.digest, self._sibling)
+        is_whole = self._wanted.size is not None and self.start + delivered >= self.stop
+        if not (is_whole or self._sibling.family.members):
+            self._opener.sources.left()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _piece_end(self, offset: int) -> int | None:

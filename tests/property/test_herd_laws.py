@@ -60,13 +60,14 @@ def happen(swarm: VirtualSwarm, fault: Fault, killed: set[int]) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(images, rates, faults, st.booleans(), st.booleans(), st.integers(0, 1_000))
+@given(images, rates, faults, st.booleans(), st.booleans(), st.booleans(), st.integers(0, 1_000))
 def test_everybody_ends_with_all_bytes_and_nothing_is_fetched_that_somebody_has(
     sizes: list[int],
     registry_rate: float,
     happened: list[Fault],
     has_shared_slots: bool,
     has_manifest: bool,
+    asks_in_order: bool,
     seed: int,
 ) -> None:
     swarm = herd(
@@ -77,6 +78,7 @@ def test_everybody_ends_with_all_bytes_and_nothing_is_fetched_that_somebody_has(
         has_manifest=has_manifest,
         registry_rate=registry_rate,
     )
+    swarm.asks_in_order = asks_in_order
     swarm.pull(["n0", "n1", "n2", "n3"], spread=0.5)
     killed: set[int] = set()
     for fault in happened:

@@ -182,7 +182,7 @@ def test_an_owner_that_hears_no_more_forgets_everything(
 
 digests = st.sampled_from(DIGESTS)
 moments = st.tuples(
-    st.sampled_from(["asked", "leased", "attached", "changed", "ended", "done"]), digests, offsets
+    st.sampled_from(["asked", "leased", "attached", "changed", "left", "ended", "done"]), digests, offsets
 )
 
 
@@ -202,6 +202,8 @@ def test_a_receiver_tells_each_end_and_then_falls_silent(
                 receptions.attached(digest, 3)
             case "changed":
                 receptions.changed(digest, offset=offset, total=TOTAL, now=now)
+            case "left":
+                receptions.left(digest)
             case _:
                 receptions.ended(digest, is_done=what == "done")
         place, _ = receptions.place_of(digest)
@@ -216,7 +218,7 @@ def test_a_receiver_tells_each_end_and_then_falls_silent(
         now += IDLE_TIMEOUT
         report = receptions.report(now)
         for one in () if report is None else report.receptions:
-            last_words[one.digest] += one.state is not ReceptionState.ARRIVING
+            last_words[one.digest] += one.state in {ReceptionState.DONE, ReceptionState.ENDED}
     assert max(last_words.values()) <= LAST_WORDS
     assert receptions.next_report_at() is None
 

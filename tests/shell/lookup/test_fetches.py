@@ -5,12 +5,14 @@ import trio
 
 from shell.lookup.nodes import Node, Nodes, until_true
 from spegel_gossip.content import BlobAdded, PartialChanged, PartialRemoved, PartialStatus
+from spegel_gossip.directory import leases
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import FetchLeasedError, FetchNeed, FetchRouter, Holders, NoHolderError
 
 BLOB = Digest.of(b"a blob that everybody wants")
 MIB = 1 << 20
 NEED = FetchNeed(0, 100 * MIB)
+LONG = 600.0
 
 
 async def cluster(nodes: Nodes, *names: str) -> list[Node]:
@@ -95,6 +97,28 @@ async def test_who_waits_hears_of_the_first_whole_copy(nodes: Nodes) -> None:
     assert found is not None
     assert found.holders[0].name == "a"
     assert third.lookup.fetches.receptions.next_report_at() is None
+
+
+async def test_the_owner_of_a_blob_hears_that_a_request_waits_no_more(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "WAIT_TIMEOUT", LONG)
+    monkeypatch.setattr(leases, "RECEIVER_TIMEOUT", LONG)
+    made = await cluster(nodes, "a", "b", "c")
+    assert await find(made[0]) is None
+
+    def waiting() -> int:
+        return sum(node.lookup.fetches.desk.leases.waiting() for node in made)
+
+    async with trio.open_nursery() as nursery:
+        # Without a total nobody can be told to read a growing copy.
+        nursery.start_soon(find, made[1], FetchNeed(0, 0))
+        await until_true(lambda: waiting() == 1)
+        nursery.cancel_scope.cancel()
+    assert waiting() == 1
+
+    port(made[1]).left(BLOB)
+    await until_true(lambda: waiting() == 0)
 
 
 async def test_an_owner_that_died_unnoticed_is_passed_over(nodes: Nodes) -> None:

@@ -47,6 +47,12 @@ class Owner:
     def peer(self, name: str) -> Peer | None:
         return self.members.get(name)
 
+    def left(self, digest: Digest) -> None:
+        pass
+
+    def want_slots(self, *, but: Digest) -> bool:
+        return False
+
     def byteless_leases(self, *, but: Digest) -> int:
         return 0
 

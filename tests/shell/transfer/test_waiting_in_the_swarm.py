@@ -1,8 +1,10 @@
 import gc
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import pytest
 import trio
+import trio.testing
 from prometheus_client import REGISTRY
 
 from shell.transfer.bench import Consume, ScriptHolder, ServeStore, holding
@@ -39,7 +41,9 @@ class Owners:
 
     def __init__(self, answers: Sequence[Holders] = (), *, byteless: int = 0) -> None:
         self.needs: list[FetchNeed] = []
+        self.gone: list[Digest] = []
         self.byteless = byteless
+        self.is_pressed = False
         self._answers = list(answers)
 
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
@@ -54,6 +58,12 @@ class Owners:
 
     def peer(self, name: str) -> Peer | None:
         return None
+
+    def left(self, digest: Digest) -> None:
+        self.gone.append(digest)
+
+    def want_slots(self, *, but: Digest) -> bool:
+        return self.is_pressed
 
     def byteless_leases(self, *, but: Digest) -> int:
         return self.byteless
@@ -89,6 +99,55 @@ async def test_a_slot_is_given_back_where_a_lease_here_waits_for_its_first_byte(
     # One more, and containerd would give the blob up.
     with trio.fail_after(LONG / 3), pytest.raises(AllHoldersFailedError, match="no source within"):
         await fetcher.open(digest)
+
+
+async def test_where_more_leases_wait_a_slot_is_given_back_at_once_and_once(client: PeerClient) -> None:
+    digest = Digest.of(b"waiting")
+    owners = Owners()
+    owners.is_pressed = True
+    fetcher = fetcher_of(owners, client, digest, answer_timeout=HOLD_TIMEOUT * 5)
+    with trio.fail_after(LONG / 3), pytest.raises(SlotYieldedError):
+        await fetcher.open(digest)
+    assert owners.needs == [], "nobody is asked for what is not waited for"
+
+    with trio.fail_after(LONG / 3), pytest.raises(SlotYieldedError):
+        await fetcher.open(digest)
+    assert len(owners.needs) == 1, "the second time it waits as long as it may"
+
+
+async def test_one_range_of_several_is_not_given_back_at_once(client: PeerClient) -> None:
+    digest = Digest.of(b"waiting")
+    owners = Owners()
+    fetcher = fetcher_of(owners, client, digest)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(fetcher.open, digest, is_range=True))
+        await trio.testing.wait_all_tasks_blocked()
+        owners.is_pressed = True
+        nursery.start_soon(partial(fetcher.open, digest, start=SIZE // 2, is_range=True))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert len(owners.needs) == 2
+
+
+async def test_owners_hear_of_a_request_that_ends_before_its_blob(
+    client: PeerClient, serve_store: ServeStore, consume: Consume
+) -> None:
+    digest = Digest.of(bytes(SIZE))
+    whole = Holders(digest, (await serve_store("whole", holding(bytes(SIZE))),), SIZE)
+    owners = Owners([whole, whole])
+    fetcher = fetcher_of(owners, client, digest)
+    await consume(await fetcher.open(digest))
+    assert owners.gone == []
+
+    stream = await fetcher.open(digest)
+    await stream.aclose(delivered=SIZE - 1)
+    assert owners.gone == [digest]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fetcher.open, digest)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert owners.gone == [digest, digest]
 
 
 async def test_of_three_requests_that_wait_together_two_give_their_slots_back(client: PeerClient) -> None:

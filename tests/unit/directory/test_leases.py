@@ -72,6 +72,42 @@ def test_receivers_beyond_the_bound_are_refused_or_read_from_a_holder(
     assert (owner.ask("n2").verdict, source(owner.ask("n2"))) == (Verdict.READ, "n7")
 
 
+def test_a_node_that_gave_its_slot_back_keeps_no_place_from_the_others() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    assert source(owner.ask("n1")) == "n0"
+    owner.report("n0", 2 * MIB, token=token)
+    owner.report("n1", MIB, parent="n0")
+    assert source(owner.ask("n2")) == "n1"
+    assert owner.ask("n3", offset=MIB + 1).verdict == Verdict.WAIT, "n0 has its one child"
+
+    owner.report("n1", MIB, state=ProgressState.IDLE)
+
+    [(name, told)] = owner.answers()
+    assert (name, source(told)) == ("n3", "n0")
+    assert source(owner.ask("n2", failed=("n1",))) == "n3", "what n1 has does not grow"
+
+
+def test_a_node_that_waits_no_more_is_told_nothing() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.ask("n1", total=0)
+    owner.report("n1", 0, state=ProgressState.IDLE)
+    owner.known = Known(("n0",), TOTAL)
+    owner.report("n0", TOTAL, token=token, state=ProgressState.DONE)
+
+    assert owner.answers() == []
+    assert source(owner.ask("n1")) == "n0", "it asks again"
+
+
+def test_a_lease_that_was_given_as_its_asker_gave_its_slot_back_is_its_when_it_asks_again() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", 0, state=ProgressState.IDLE)
+    assert source(owner.ask("n1")) == "n0"
+    assert owner.ask("n0").token == token
+
+
 def test_the_same_zone_goes_first() -> None:
     zones = {"n0": "a", "n1": "b", "n2": "a", "n3": "b"}
     owner = Owner(zones=zones)

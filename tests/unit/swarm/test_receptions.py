@@ -70,6 +70,55 @@ def test_between_two_rounds_owners_hear_only_of_the_blob_that_has_news() -> None
     assert everything.is_growing
 
 
+def test_that_a_request_ended_is_told_at_once_and_until_it_comes_again() -> None:
+    receptions = arriving(A)
+    receptions.attached(A, 5, parent="n1")
+    receptions.report(0.0)
+    receptions.left(A)
+    for now in (0.1, REPORT_INTERVAL):
+        report = receptions.report(now)
+        assert report is not None
+        [one] = report.receptions
+        assert (one.state, one.parent) == (ReceptionState.IDLE, "")
+
+    receptions.asked(A, offset=0, total=10 * MIB, now=1.0)
+    report = receptions.report(1.0)
+    assert report is not None
+    assert report.receptions[0].state is ReceptionState.ARRIVING
+
+
+def test_what_grows_without_a_request_of_ours_arrives_all_the_same() -> None:
+    receptions = arriving(A)
+    receptions.left(A)
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
+    report = receptions.report(0.1)
+    assert report is not None
+    assert report.receptions[0].state is ReceptionState.ARRIVING
+
+
+def test_a_lease_outlives_the_request_that_got_it() -> None:
+    receptions = arriving(A)
+    receptions.leased(A, 7)
+    receptions.left(A)
+    report = receptions.report(0.0)
+    assert report is not None
+    assert (report.receptions[0].state, report.sharing) == (ReceptionState.ARRIVING, 1)
+    assert receptions.byteless_leases() == 1
+
+
+def test_leases_that_a_crowd_waits_for_want_the_slots_of_other_requests() -> None:
+    c = Digest.parse("sha256:" + "c" * 64)
+    receptions = arriving(A, B, c)
+    receptions.leased(A, 7)
+    receptions.leased(B, 8)
+    assert not receptions.want_slots(but=c, now=0.0), "nobody waits for them"
+    receptions.crowded(0.0)
+    assert receptions.want_slots(but=c, now=0.1)
+    assert not receptions.want_slots(but=B, now=0.1), "its own is none of them"
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
+    assert not receptions.want_slots(but=c, now=0.1)
+
+
 def test_an_end_is_told_twice_and_then_forgotten() -> None:
     receptions = arriving(A)
     receptions.ended(A, is_done=False)

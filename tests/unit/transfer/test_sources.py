@@ -62,6 +62,12 @@ class Owner:
     def peer(self, name: str) -> Peer | None:
         return None
 
+    def left(self, digest: Digest) -> None:
+        pass
+
+    def want_slots(self, *, but: Digest) -> bool:
+        return False
+
     def byteless_leases(self, *, but: Digest) -> int:
         return 0
 
