@@ -60,6 +60,7 @@ class Reception:
     """The owner who named it, which may be another than those whom the ring makes owners now."""
     state: ReceptionState = ReceptionState.ARRIVING
     last_words: int = LAST_WORDS
+    """How often its end, or that nobody sends it, is still to be told."""
     is_news: bool = False
     """Whether its owners are to hear of it at once."""
 
@@ -72,6 +73,10 @@ class Reception:
     def is_byteless(self) -> bool:
         """Whether nothing came of it since its source was named."""
         return self.is_open and self.offset == self.begun_at
+
+    def arrives(self) -> None:
+        """Count it among what comes here, whatever was said of it."""
+        self.state, self.last_words = ReceptionState.ARRIVING, LAST_WORDS
 
     @property
     def is_fetched(self) -> bool:
@@ -112,7 +117,8 @@ class Receptions:
             while len(self._receptions) > MAX_RECEPTIONS:
                 self._receptions.popitem(last=False)
         self._receptions.move_to_end(digest)
-        reception.state, reception.touched_at = ReceptionState.ARRIVING, now
+        reception.arrives()
+        reception.touched_at = now
         reception.offset, reception.total = max(offset, reception.offset), total or reception.total
 
     def leased(self, digest: Digest, token: int, decider: str = "") -> None:
@@ -135,7 +141,7 @@ class Receptions:
         reception = self._receptions.get(digest)
         if reception is not None and reception.is_open and not reception.token:
             reception.state, reception.parent = ReceptionState.IDLE, ""
-            reception.is_news = True
+            reception.is_news, reception.last_words = True, LAST_WORDS
 
     def crowded(self, now: float) -> None:
         """Take in that others pull what this node pulls."""
@@ -151,7 +157,7 @@ class Receptions:
         if reception is None or not reception.is_open:
             return
         if offset > reception.offset:
-            reception.state = ReceptionState.ARRIVING
+            reception.arrives()
             if reception.offset == 0 or offset >= total > 0:
                 reception.is_news = True
             reception.touched_at = now
@@ -166,7 +172,7 @@ class Receptions:
         reception.state = ReceptionState.DONE if is_done else ReceptionState.ENDED
         if is_done:
             reception.offset = reception.total = max(reception.offset, reception.total)
-        reception.is_news = True
+        reception.is_news, reception.last_words = True, LAST_WORDS
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob are here, and this node's stamp among its receivers."""
@@ -187,7 +193,7 @@ class Receptions:
 
     def next_report_at(self) -> float | None:
         """Return when the owners are to be told, in the past for at once; None while nothing arrives."""
-        if not self._receptions:
+        if not any(one.last_words for one in self._receptions.values()):
             return None
         return 0.0 if any(one.is_news for one in self._receptions.values()) else self._round_at
 
@@ -195,7 +201,7 @@ class Receptions:
         """Return what is to be told by `now`, if anything is: all, or between two rounds the news alone."""
         everything = tuple(self._receptions.values())
         is_round = now >= self._round_at
-        told = everything if is_round else tuple(one for one in everything if one.is_news)
+        told = tuple(one for one in everything if one.is_news or (is_round and one.last_words))
         if not told:
             return None
         # Not only our leases: what we wait for is fetched by others over the same line. And not only what has
@@ -207,10 +213,12 @@ class Receptions:
             self._has_grown = False
         for one in told:
             one.is_news = False
-            if not one.is_open:
+            if one.state is not ReceptionState.ARRIVING:
                 one.last_words -= 1
+        for one in everything if is_round else told:
             # A lease whose upstream request waits for a slot lives as long as what has the slots gets on.
             touched_at = max(one.touched_at, self._grown_at) if one.is_byteless_lease else one.touched_at
-            if one.last_words == 0 or touched_at + IDLE_TIMEOUT <= now:
+            is_over = not (one.is_open or one.last_words)
+            if is_over or touched_at + IDLE_TIMEOUT <= now:
                 del self._receptions[one.digest]
         return report

@@ -70,7 +70,7 @@ def test_between_two_rounds_owners_hear_only_of_the_blob_that_has_news() -> None
     assert everything.is_growing
 
 
-def test_that_a_request_ended_is_told_at_once_and_until_it_comes_again() -> None:
+def test_that_a_request_ended_is_told_at_once_and_once_more() -> None:
     receptions = arriving(A)
     receptions.attached(A, 5, parent="n1")
     receptions.report(0.0)
@@ -80,11 +80,26 @@ def test_that_a_request_ended_is_told_at_once_and_until_it_comes_again() -> None
         assert report is not None
         [one] = report.receptions
         assert (one.state, one.parent) == (ReceptionState.IDLE, "")
+    assert receptions.report(1.0) is None
+    assert receptions.next_report_at() is None
 
     receptions.asked(A, offset=0, total=10 * MIB, now=1.0)
     report = receptions.report(1.0)
     assert report is not None
     assert report.receptions[0].state is ReceptionState.ARRIVING
+
+
+def test_an_end_that_comes_after_nobody_was_told_of_it_any_more_is_told() -> None:
+    receptions = arriving(A)
+    receptions.left(A)
+    for now in (0.0, 1.0):
+        assert receptions.report(now) is not None
+    receptions.ended(A, is_done=True)
+    for now in (2.0, 3.0):
+        report = receptions.report(now)
+        assert report is not None
+        assert report.receptions[0].state is ReceptionState.DONE
+    assert receptions.report(4.0) is None
 
 
 def test_what_grows_without_a_request_of_ours_arrives_all_the_same() -> None:
