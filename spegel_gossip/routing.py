@@ -215,8 +215,11 @@ class FetchRouter(Protocol):
     def peer(self, name: str) -> Peer | None:
         """Return a live member as somebody who can be talked to; None if it is none, or this node."""
 
-    def byteless_leases(self, *, but: Digest) -> int:
-        """Return how many of this node's fetches from upstream have no byte yet, one blob's left out."""
+    def waiting_leases(self, *, but: Digest) -> int:
+        """Return how many of this node's fetches from upstream may wait for a slot, one blob's left out."""
 
     def want_slots(self, *, but: Digest) -> bool:
         """Return whether so many wait for one, and other nodes for them, that other requests give way."""
+
+    def slot_came_back(self, given_at: float) -> None:
+        """Take in that a request is here again which gave its slot back then, on the loop's clock."""

@@ -140,7 +140,7 @@ class Fetches:
             if question is None or told is None:
                 raise OwnersUnreachableError(digest)
             if told.verdict == Verdict.LEASE:
-                self._receptions.leased(digest, told.token, question.owner)
+                self._receptions.leased(digest, told.token, question.owner, now=trio.current_time())
                 self._wake()
                 raise FetchLeasedError(digest)
             peers = self._peers(told)
@@ -165,9 +165,13 @@ class Fetches:
         """Return a live member as somebody who can be talked to."""
         return self._transport.peer(name)
 
-    def byteless_leases(self, *, but: Digest) -> int:
-        """Return how many upstream fetches of this node have no byte yet."""
-        return self._receptions.byteless_leases(but=but)
+    def waiting_leases(self, *, but: Digest) -> int:
+        """Return how many upstream fetches of this node may wait for a slot, one blob's left out."""
+        return self._receptions.waiting_leases(but=but)
+
+    def slot_came_back(self, given_at: float) -> None:
+        """Take in that a request is here again which gave its slot back then."""
+        self._receptions.slot_came_back(given_at)
 
     def want_slots(self, *, but: Digest) -> bool:
         """Return whether so many wait for one, and other nodes for them, that other requests give way."""

@@ -74,9 +74,10 @@ class Yields:
         """Return whether it may do so once more."""
         return self.count(digest, now) < MAX_YIELDS
 
-    def has_yielded(self, digest: Digest, now: float) -> bool:
-        """Return whether it did so already."""
-        return self.count(digest, now) > 0
+    def last_at(self, digest: Digest, now: float) -> float | None:
+        """Return when it last did so; None if it did not, of late."""
+        _, until, _ = self._yielded.get(digest, (0, 0.0, 0.0))
+        return until - YIELD_MEMORY if now < until else None
 
     def hold_timeout(self, digest: Digest, usual: float, now: float) -> float:
         """Return the seconds that an answer which begins now may take for its first byte.

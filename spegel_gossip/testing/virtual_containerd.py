@@ -114,9 +114,11 @@ class VirtualContainerd:
             return
         size, digest = swarm.sizes[fetch.blob], swarm.digests[fetch.blob]
         node.receptions.asked(digest, offset=fetch.offset, total=size, now=swarm.now)
-        is_first = not node.yields.has_yielded(digest, swarm.now)
-        if swarm.has_shared_slots and is_first and node.receptions.want_slots(but=digest, now=swarm.now):
-            swarm.after(YIELD_TIME, partial(self._yield_slot, node, fetch))
+        given_at = node.yields.last_at(digest, swarm.now)
+        if given_at is not None:
+            node.receptions.slot_came_back(given_at)
+        elif node.receptions.want_slots(but=digest, now=swarm.now):
+            swarm.after(YIELD_TIME, partial(self._yield_slot, node, fetch, fetch.requests))
             return
         fetch.burden = sum(one.is_open for one in node.fetches.values()) - 1
         fetch.burden += sum(one.digest != digest for one in node.receptions.leases())
@@ -132,28 +134,37 @@ class VirtualContainerd:
         swarm.longest_wait = max(swarm.longest_wait, waited)
         is_byteless = fetch.arrived_at < fetch.asked_at
         can_yield = is_byteless and node.yields.may_yield(digest, swarm.now)
-        is_slot_wanted = swarm.has_shared_slots and node.receptions.byteless_leases(but=digest) > 0
+        is_slot_wanted = node.receptions.waiting_leases(but=digest) > 0
         if waited >= fetch.hold_timeout and is_byteless and not can_yield:
             swarm.left_alone(node, fetch)
             self.go_upstream(node, fetch)
         elif (can_yield and is_slot_wanted) or waited >= (
             fetch.hold_timeout if is_byteless else ANSWER_TIMEOUT
         ):
-            self._yield_slot(node, fetch, is_byteless=is_byteless)
+            self._yield_slot(node, fetch, request, is_byteless=is_byteless)
         else:
             swarm.after(LOOK_INTERVAL, partial(self._look, node, fetch, request))
 
-    def _yield_slot(self, node: VirtualNode, fetch: Fetch, *, is_byteless: bool = True) -> None:
-        """End an answer short of its Content-Length: containerd asks again, at the end of the queue."""
+    def _yield_slot(self, node: VirtualNode, fetch: Fetch, request: int, *, is_byteless: bool = True) -> None:
+        """End an answer before its first byte: containerd asks again, at the end of the line for slots."""
         swarm = self._swarm
+        if request != fetch.requests or not fetch.is_open or not node.is_alive:
+            return
         if is_byteless:
             node.yields.yielded(swarm.digests[fetch.blob], swarm.now)
             swarm.yields += 1
         fetch.turn += 1
         swarm.mirror.gave_back(node, fetch)
         fetch.is_open = False
-        self._free_slot(node, fetch)
-        self._with_slot(node, fetch, self.request)
+        if swarm.has_shared_slots:
+            self._free_slot(node, fetch)
+            self._with_slot(node, fetch, self.request)
+        else:
+            swarm.after(YIELD_TIME, partial(self._ask_again, node, fetch, request))
+
+    def _ask_again(self, node: VirtualNode, fetch: Fetch, request: int) -> None:
+        if request == fetch.requests and node.is_alive and not fetch.is_done:
+            self.request(node, fetch)
 
     def go_upstream(self, node: VirtualNode, fetch: Fetch) -> None:
         """Take a 404: fetch from the registry, at the end of the queue where slots are shared."""

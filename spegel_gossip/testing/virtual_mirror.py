@@ -114,7 +114,7 @@ class VirtualMirror:
             return
         if told.verdict == Verdict.LEASE:
             swarm.leased(node, fetch)
-            node.receptions.leased(digest, told.token)
+            node.receptions.leased(digest, told.token, now=swarm.now)
         else:
             swarm.left_alone(node, fetch)
         swarm.containerd.go_upstream(node, fetch)

@@ -85,9 +85,11 @@ class Spreading:
 
     def take_yield_at_once(self, digest: Digest) -> bool:
         """Return whether a request that has just come gives its slot back, and count it: only once a blob."""
-        if self._yields.has_yielded(digest, trio.current_time()) or not self._router.want_slots(but=digest):
+        given_at = self._yields.last_at(digest, trio.current_time())
+        if given_at is not None:
+            self._router.slot_came_back(given_at)
             return False
-        return self.take_yield(digest)
+        return self._router.want_slots(but=digest) and self.take_yield(digest)
 
     async def wait_until_slot_is_wanted(self, digest: Digest) -> None:
         """Return once a request has been held for as long as it may be while a lease here has no byte.
@@ -97,7 +99,7 @@ class Spreading:
         await trio.sleep(HOLD_TIMEOUT)
         while True:
             # Taken in the same moment: several requests of one blob come to look together.
-            if self._router.byteless_leases(but=digest) and self.take_yield(digest):
+            if self._router.waiting_leases(but=digest) and self.take_yield(digest):
                 return
             await trio.sleep(LOOK_INTERVAL)
 

@@ -182,7 +182,9 @@ def test_an_owner_that_hears_no_more_forgets_everything(
 
 digests = st.sampled_from(DIGESTS)
 moments = st.tuples(
-    st.sampled_from(["asked", "leased", "attached", "changed", "left", "ended", "done"]), digests, offsets
+    st.sampled_from(["asked", "leased", "attached", "changed", "left", "came back", "ended", "done"]),
+    digests,
+    offsets,
 )
 
 
@@ -197,21 +199,23 @@ def test_a_receiver_tells_each_end_and_then_falls_silent(
             case "asked":
                 receptions.asked(digest, offset=offset, total=TOTAL, now=now)
             case "leased":
-                receptions.leased(digest, 7)
+                receptions.leased(digest, 7, now=now)
             case "attached":
                 receptions.attached(digest, 3)
             case "changed":
                 receptions.changed(digest, offset=offset, total=TOTAL, now=now)
             case "left":
                 receptions.left(digest)
+            case "came back":
+                receptions.slot_came_back(now)
             case _:
                 receptions.ended(digest, is_done=what == "done")
         place, _ = receptions.place_of(digest)
         assert 0 <= place <= TOTAL
-        assert receptions.byteless_leases() <= len(receptions.leases()) <= len(DIGESTS)
+        assert receptions.waiting_leases() <= len(receptions.leases()) <= len(DIGESTS)
         now += pause
         report = receptions.report(now)
-        assert report is None or receptions.byteless_leases() <= report.sharing <= len(DIGESTS)
+        assert report is None or receptions.waiting_leases() <= report.sharing <= len(DIGESTS)
 
     last_words = dict.fromkeys(DIGESTS, 0)
     for _ in range(LAST_WORDS + 1):

@@ -159,6 +159,14 @@ def test_containerds_that_ask_in_an_order_of_their_own_are_little_later(sizes: l
     assert swarm.makespan < 1.75 * sum(sizes) / (0.2 * GBIT)
 
 
+def test_where_slots_are_not_shared_hardly_any_are_given_back() -> None:
+    swarm = herd(8, [5 * MIB] * 20, has_shared_slots=False, has_manifest=True, registry_rate=0.02 * GBIT)
+    swarm.pull(spread=0.1)
+    swarm.run(160.0)
+    assert_all_done(swarm)
+    assert swarm.yields <= 30, "the first that came back showed that no lease waits for a slot"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_happens_every_living_node_ends_with_all_bytes(seed: int) -> None:
     rng = random.Random(seed)

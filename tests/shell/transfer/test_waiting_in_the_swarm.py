@@ -44,6 +44,7 @@ class Owners:
         self.gone: list[Digest] = []
         self.byteless = byteless
         self.is_pressed = False
+        self.came_back: list[float] = []
         self._answers = list(answers)
 
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
@@ -65,7 +66,10 @@ class Owners:
     def want_slots(self, *, but: Digest) -> bool:
         return self.is_pressed
 
-    def byteless_leases(self, *, but: Digest) -> int:
+    def slot_came_back(self, given_at: float) -> None:
+        self.came_back.append(given_at)
+
+    def waiting_leases(self, *, but: Digest) -> int:
         return self.byteless
 
 
@@ -109,10 +113,14 @@ async def test_where_more_leases_wait_a_slot_is_given_back_at_once_and_once(clie
     with trio.fail_after(LONG / 3), pytest.raises(SlotYieldedError):
         await fetcher.open(digest)
     assert owners.needs == [], "nobody is asked for what is not waited for"
+    assert owners.came_back == []
+    given_by = trio.current_time()
 
     with trio.fail_after(LONG / 3), pytest.raises(SlotYieldedError):
         await fetcher.open(digest)
     assert len(owners.needs) == 1, "the second time it waits as long as it may"
+    [given_at] = owners.came_back
+    assert given_at == pytest.approx(given_by, abs=1.0)
 
 
 async def test_one_range_of_several_is_not_given_back_at_once(client: PeerClient) -> None:

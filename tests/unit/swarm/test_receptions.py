@@ -4,6 +4,7 @@ from spegel_gossip.swarm.receptions import (
     IDLE_TIMEOUT,
     MAX_RECEPTIONS,
     REPORT_INTERVAL,
+    SLOT_MARGIN,
     Receptions,
     ReceptionState,
 )
@@ -36,7 +37,7 @@ def test_what_arrives_is_reported_twice_a_second() -> None:
 def test_a_lease_the_first_step_and_the_end_are_reported_at_once() -> None:
     receptions = arriving(A)
     receptions.report(0.0)
-    receptions.leased(A, 7)
+    receptions.leased(A, 7, now=0.0)
     report = receptions.report(0.01)
     assert report is not None
     assert report.receptions[0].token == 7
@@ -113,25 +114,39 @@ def test_what_grows_without_a_request_of_ours_arrives_all_the_same() -> None:
 
 def test_a_lease_outlives_the_request_that_got_it() -> None:
     receptions = arriving(A)
-    receptions.leased(A, 7)
+    receptions.leased(A, 7, now=0.0)
     receptions.left(A)
     report = receptions.report(0.0)
     assert report is not None
     assert (report.receptions[0].state, report.sharing) == (ReceptionState.ARRIVING, 1)
-    assert receptions.byteless_leases() == 1
+    assert receptions.waiting_leases() == 1
 
 
 def test_leases_that_a_crowd_waits_for_want_the_slots_of_other_requests() -> None:
     c = Digest.parse("sha256:" + "c" * 64)
     receptions = arriving(A, B, c)
-    receptions.leased(A, 7)
-    receptions.leased(B, 8)
+    receptions.leased(A, 7, now=0.0)
+    receptions.leased(B, 8, now=0.0)
     assert not receptions.want_slots(but=c, now=0.0), "nobody waits for them"
     receptions.crowded(0.0)
     assert receptions.want_slots(but=c, now=0.1)
     assert not receptions.want_slots(but=B, now=0.1), "its own is none of them"
     receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
     assert not receptions.want_slots(but=c, now=0.1)
+
+
+def test_a_lease_that_is_older_than_a_slot_which_came_back_does_not_wait_for_one() -> None:
+    receptions = arriving(A, B)
+    receptions.leased(A, 7, now=0.0)
+    receptions.leased(B, 8, now=2.0)
+    receptions.slot_came_back(1.0)
+    assert (receptions.waiting_leases(), receptions.waiting_leases(but=B)) == (1, 0)
+    receptions.slot_came_back(2.0 + SLOT_MARGIN / 2)
+    assert receptions.waiting_leases() == 1, "its upstream request may have come to the line after that"
+    receptions.slot_came_back(2.1 + SLOT_MARGIN)
+    assert receptions.waiting_leases() == 0
+    receptions.slot_came_back(0.0)
+    assert receptions.waiting_leases() == 0, "what is known stays known"
 
 
 def test_an_end_is_told_twice_and_then_forgotten() -> None:
@@ -150,7 +165,7 @@ def test_an_ingest_that_a_cancelled_pull_left_behind_is_forgotten() -> None:
 
 def test_whatever_grows_here_shows_that_the_line_is_alive() -> None:
     receptions = arriving(A, B)
-    receptions.leased(B, 7)
+    receptions.leased(B, 7, now=0.0)
     receptions.attached(A, 5)
     report = receptions.report(0.0)
     assert report is not None
@@ -164,7 +179,7 @@ def test_whatever_grows_here_shows_that_the_line_is_alive() -> None:
 def test_a_lease_that_waits_for_a_slot_shares_the_line_with_those_that_have_the_slots() -> None:
     receptions = arriving(A, B)
     for digest in (A, B):
-        receptions.leased(digest, 7)
+        receptions.leased(digest, 7, now=0.0)
     receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
     report = receptions.report(0.1)
     assert report is not None
@@ -175,10 +190,10 @@ def test_a_lease_that_goes_on_in_the_middle_waits_for_its_first_step_too() -> No
     receptions = arriving(A)
     receptions.attached(A, 5)
     receptions.changed(A, offset=3 * MIB, total=10 * MIB, now=0.1)
-    receptions.leased(A, 7)
-    assert receptions.byteless_leases() == 1
+    receptions.leased(A, 7, now=0.0)
+    assert receptions.waiting_leases() == 1
     receptions.changed(A, offset=4 * MIB, total=10 * MIB, now=0.2)
-    assert receptions.byteless_leases() == 0
+    assert receptions.waiting_leases() == 0
 
 
 def test_others_are_seen_for_two_seconds() -> None:
@@ -191,10 +206,10 @@ def test_others_are_seen_for_two_seconds() -> None:
 
 def test_a_lease_is_byteless_until_its_first_step() -> None:
     receptions = arriving(A, B)
-    receptions.leased(A, 7)
-    assert (receptions.byteless_leases(), receptions.byteless_leases(but=A)) == (1, 0)
+    receptions.leased(A, 7, now=0.0)
+    assert (receptions.waiting_leases(), receptions.waiting_leases(but=A)) == (1, 0)
     receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
-    assert receptions.byteless_leases() == 0
+    assert receptions.waiting_leases() == 0
     assert [one.digest for one in receptions.leases()] == [A]
 
 

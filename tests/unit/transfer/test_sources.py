@@ -68,7 +68,10 @@ class Owner:
     def want_slots(self, *, but: Digest) -> bool:
         return False
 
-    def byteless_leases(self, *, but: Digest) -> int:
+    def slot_came_back(self, given_at: float) -> None:
+        pass
+
+    def waiting_leases(self, *, but: Digest) -> int:
         return 0
 
 
