@@ -270,11 +270,11 @@ class Leases:
 
     def _ended(self, spread: Spread, name: str, now: float, *, has_failed: bool) -> None:
         receiver = spread.receivers.get(name)
-        if receiver is None:
-            return
-        if receiver.lease is not None:
+        if receiver is not None and receiver.lease is not None:
             self._grants.lose(spread, receiver, "lost_ended", now, has_failed=has_failed)
-        spread.cut_off_children(name)
+        if receiver is not None or not has_failed:
+            # Who had it all and is gone is no receiver, as a rule.
+            spread.cut_off_children(name)
         spread.drop(name)
 
     # -- time ---------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ class Fetches:
 
     def left(self, digest: Digest) -> None:
         """Take in that a request ended before its blob did; its owners then keep no place for it."""
-        self._receptions.left(digest)
+        self._receptions.left(digest, trio.current_time())
         self._wake()
 
     def peer(self, name: str) -> Peer | None:

@@ -14,7 +14,7 @@ REPORT_INTERVAL: Final = 0.5
 """Seconds between two reports of all that arrives."""
 
 LAST_WORDS: Final = 2
-"""Reports in which an end is told, since one may be lost."""
+"""Reports in which an end is told, or that nobody sends a blob, since one may be lost."""
 
 CROWD_MEMORY: Final = 2.0
 """Seconds for which it counts that others were seen to pull the same image."""
@@ -25,6 +25,9 @@ MAX_LEASES_BEHIND: Final = 1
 Those who are told to read what is fetched here hold their slots for it. Simulated on 8 and 30 nodes with 4 to
 60 layers, asked for in containerd's order and in any: never worse than no bound, and up to a third faster.
 """
+
+LATE_INTERVAL: Final = 1.0
+"""Seconds for which bytes of a request that ended may still come in: they were under way."""
 
 SLOT_MARGIN: Final = 0.05
 """Seconds from our 404 until containerd has its upstream request in line for a slot, on a busy machine."""
@@ -56,6 +59,7 @@ class Reception:
     touched_at: float
     token: int = 0
     leased_at: float = 0.0
+    left_at: float = -math.inf
     stamp: int = 0
     begun_at: int = 0
     """Bytes that were here when its present source was named."""
@@ -142,11 +146,11 @@ class Receptions:
             reception.token, reception.stamp, reception.decider = 0, stamp, decider
             reception.parent = parent
 
-    def left(self, digest: Digest) -> None:
+    def left(self, digest: Digest, now: float) -> None:
         """Take in that a blob's request ended before the blob did; what upstream sends comes all the same."""
         reception = self._receptions.get(digest)
         if reception is not None and reception.is_open and not reception.token:
-            reception.state, reception.parent = ReceptionState.IDLE, ""
+            reception.state, reception.parent, reception.left_at = ReceptionState.IDLE, "", now
             reception.is_news, reception.last_words = True, LAST_WORDS
 
     def crowded(self, now: float) -> None:
@@ -163,7 +167,8 @@ class Receptions:
         if reception is None or not reception.is_open:
             return
         if offset > reception.offset:
-            reception.arrives()
+            if now >= reception.left_at + LATE_INTERVAL:
+                reception.arrives()
             if reception.offset == 0 or offset >= total > 0:
                 reception.is_news = True
             reception.touched_at = now
@@ -203,7 +208,9 @@ class Receptions:
 
     def want_slots(self, *, but: Digest, now: float) -> bool:
         """Return whether more leases here may wait for a slot, and others for them, than should."""
-        return self.is_crowded(now) and self.waiting_leases(but=but) > MAX_LEASES_BEHIND
+        asked = self._receptions.get(but)
+        is_leased = asked is not None and asked.is_fetched
+        return not is_leased and self.is_crowded(now) and self.waiting_leases(but=but) > MAX_LEASES_BEHIND
 
     def leases(self) -> list[Reception]:
         """Return what is fetched from upstream here."""

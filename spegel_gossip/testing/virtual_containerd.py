@@ -68,7 +68,8 @@ class VirtualContainerd:
             if not fetch.is_done:
                 fetch.turn += 1
                 fetch.requests += 1
-                fetch.source, fetch.is_open = "", False
+                self._swarm.mirror.gave_back(node, fetch)
+                fetch.is_open = False
                 self._free_slot(node, fetch)
                 self._with_slot(node, fetch, self.request)
 
@@ -86,7 +87,7 @@ class VirtualContainerd:
             if not one.is_done:
                 one.turn += 1
                 one.requests += 1
-                swarm.mirror.leave(node, one)
+                swarm.mirror.gave_back(node, one)
                 one.is_open = False
                 if not swarm.keeps_ingests:
                     one.offset = 0
@@ -113,13 +114,13 @@ class VirtualContainerd:
             self.go_upstream(node, fetch)
             return
         size, digest = swarm.sizes[fetch.blob], swarm.digests[fetch.blob]
-        node.receptions.asked(digest, offset=fetch.offset, total=size, now=swarm.now)
         given_at = node.yields.last_at(digest, swarm.now)
         if given_at is not None:
             node.receptions.slot_came_back(given_at)
         elif node.receptions.want_slots(but=digest, now=swarm.now):
             swarm.after(YIELD_TIME, partial(self._yield_slot, node, fetch, fetch.requests))
             return
+        node.receptions.asked(digest, offset=fetch.offset, total=size, now=swarm.now)
         fetch.burden = sum(one.is_open for one in node.fetches.values()) - 1
         fetch.burden += sum(one.digest != digest for one in node.receptions.leases())
         swarm.mirror.ask(node, fetch)
@@ -169,6 +170,7 @@ class VirtualContainerd:
     def go_upstream(self, node: VirtualNode, fetch: Fetch) -> None:
         """Take a 404: fetch from the registry, at the end of the queue where slots are shared."""
         fetch.turn += 1
+        self._swarm.mirror.gave_back(node, fetch)
         fetch.is_open = False
         if self._swarm.has_shared_slots:
             self._free_slot(node, fetch)

@@ -89,7 +89,7 @@ class VirtualMirror:
     def gave_back(self, node: VirtualNode, fetch: Fetch) -> None:
         """Leave a request's source, and the line of those who wait for one."""
         self.leave(node, fetch)
-        node.receptions.left(self._swarm.digests[fetch.blob])
+        node.receptions.left(self._swarm.digests[fetch.blob], self._swarm.now)
         self._swarm.report(node)
 
     def _repeat(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:

@@ -138,7 +138,7 @@ class PeerBlobFetcher:
         if spreading is None or lookup is None or not lookup.total:
             await stream.begin()
             return
-        if stream.is_alone and spreading.take_yield_at_once(stream.digest):
+        if stream.is_sole and spreading.take_yield_at_once(stream.digest):
             raise SlotYieldedError(stream.digest, lookup.total)
         if not await begins_first(stream.begin, partial(spreading.wait_until_slot_is_wanted, stream.digest)):
             raise SlotYieldedError(stream.digest, lookup.total)

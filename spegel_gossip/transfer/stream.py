@@ -96,9 +96,9 @@ class PeerBlobStream:
         return self.size if self._wanted.stop is None else self._wanted.stop
 
     @property
-    def is_alone(self) -> bool:
-        """Whether it is the only one of its blob that is open."""
-        return len(self._sibling.family.members) == 1
+    def is_sole(self) -> bool:
+        """Whether it is its blob's only one: no other is open, and it is not one range of several perhaps."""
+        return len(self._sibling.family.members) == 1 and not self._sibling.is_open_range
 
     @property
     def source(self) -> str:

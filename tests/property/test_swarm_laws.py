@@ -205,7 +205,7 @@ def test_a_receiver_tells_each_end_and_then_falls_silent(
             case "changed":
                 receptions.changed(digest, offset=offset, total=TOTAL, now=now)
             case "left":
-                receptions.left(digest)
+                receptions.left(digest, now)
             case "came back":
                 receptions.slot_came_back(now)
             case _:

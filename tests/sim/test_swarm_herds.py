@@ -145,9 +145,13 @@ def test_nodes_with_shared_slots_do_not_wait_for_each_other_s_layers() -> None:
     assert swarm.longest_wait < 2.0
 
 
-@pytest.mark.parametrize("sizes", [[5 * MIB] * 20, [10 * MIB] * 10, [2 * MIB] * 31])
+@pytest.mark.parametrize(
+    ("sizes", "times"), [([5 * MIB] * 20, 1.55), ([10 * MIB] * 10, 1.55), ([2 * MIB] * 31, 1.75)]
+)
 @pytest.mark.parametrize("seed", range(4))
-def test_containerds_that_ask_in_an_order_of_their_own_are_little_later(sizes: list[int], seed: int) -> None:
+def test_containerds_that_ask_in_an_order_of_their_own_are_little_later(
+    sizes: list[int], times: float, seed: int
+) -> None:
     swarm = herd(8, sizes, has_manifest=True, seed=seed)
     swarm.asks_in_order = False
     swarm.pull(spread=0.1)
@@ -156,7 +160,7 @@ def test_containerds_that_ask_in_an_order_of_their_own_are_little_later(sizes: l
     assert_sound(swarm)
     assert swarm.egress == 1.0
     # In one order for all it is 1.2 times what the registry takes; the three slots are in the way of another.
-    assert swarm.makespan < 1.75 * sum(sizes) / (0.2 * GBIT)
+    assert swarm.makespan < times * sum(sizes) / (0.2 * GBIT)
 
 
 def test_where_slots_are_not_shared_hardly_any_are_given_back() -> None:

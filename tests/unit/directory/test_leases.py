@@ -88,6 +88,17 @@ def test_a_node_that_gave_its_slot_back_keeps_no_place_from_the_others() -> None
     assert source(owner.ask("n2", failed=("n1",))) == "n3", "what n1 has does not grow"
 
 
+def test_who_read_from_a_holder_that_died_is_not_waited_for() -> None:
+    owner = Owner(Known(("n9",), 4 * MIB))
+    for name, offset in (("n1", 2 * MIB), ("n2", MIB)):
+        assert owner.ask(name, total=4 * MIB).verdict in {Verdict.READ, Verdict.ATTACH}
+        owner.report(name, offset, total=4 * MIB, parent="n9")
+    owner.known = Known((), 4 * MIB)
+    owner.leases.member_gone("n9", owner.now)
+
+    assert owner.ask("n1", offset=2 * MIB, total=4 * MIB, failed=("n9",)).verdict == Verdict.LEASE
+
+
 def test_a_node_that_waits_no_more_is_told_nothing() -> None:
     owner = Owner()
     token = owner.ask("n0").token

@@ -2,6 +2,7 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.swarm.patience import MAX_YIELDS, YIELD_MEMORY, Yields, stall_patience
 from spegel_gossip.swarm.receptions import (
     IDLE_TIMEOUT,
+    LATE_INTERVAL,
     MAX_RECEPTIONS,
     REPORT_INTERVAL,
     SLOT_MARGIN,
@@ -75,7 +76,7 @@ def test_that_a_request_ended_is_told_at_once_and_once_more() -> None:
     receptions = arriving(A)
     receptions.attached(A, 5, parent="n1")
     receptions.report(0.0)
-    receptions.left(A)
+    receptions.left(A, 0.0)
     for now in (0.1, REPORT_INTERVAL):
         report = receptions.report(now)
         assert report is not None
@@ -92,7 +93,7 @@ def test_that_a_request_ended_is_told_at_once_and_once_more() -> None:
 
 def test_an_end_that_comes_after_nobody_was_told_of_it_any_more_is_told() -> None:
     receptions = arriving(A)
-    receptions.left(A)
+    receptions.left(A, 0.0)
     for now in (0.0, 1.0):
         assert receptions.report(now) is not None
     receptions.ended(A, is_done=True)
@@ -105,17 +106,27 @@ def test_an_end_that_comes_after_nobody_was_told_of_it_any_more_is_told() -> Non
 
 def test_what_grows_without_a_request_of_ours_arrives_all_the_same() -> None:
     receptions = arriving(A)
-    receptions.left(A)
-    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
-    report = receptions.report(0.1)
+    receptions.left(A, 0.0)
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=LATE_INTERVAL)
+    report = receptions.report(LATE_INTERVAL)
     assert report is not None
     assert report.receptions[0].state is ReceptionState.ARRIVING
+
+
+def test_bytes_that_were_under_way_as_a_request_ended_are_no_sign_of_more() -> None:
+    receptions = arriving(A)
+    receptions.attached(A, 5, parent="n1")
+    receptions.left(A, 0.0)
+    receptions.changed(A, offset=3 * MIB, total=10 * MIB, now=0.1)
+    report = receptions.report(0.1)
+    assert report is not None
+    assert (report.receptions[0].state, report.receptions[0].offset) == (ReceptionState.IDLE, 3 * MIB)
 
 
 def test_a_lease_outlives_the_request_that_got_it() -> None:
     receptions = arriving(A)
     receptions.leased(A, 7, now=0.0)
-    receptions.left(A)
+    receptions.left(A, 0.0)
     report = receptions.report(0.0)
     assert report is not None
     assert (report.receptions[0].state, report.sharing) == (ReceptionState.ARRIVING, 1)
@@ -130,9 +141,13 @@ def test_leases_that_a_crowd_waits_for_want_the_slots_of_other_requests() -> Non
     assert not receptions.want_slots(but=c, now=0.0), "nobody waits for them"
     receptions.crowded(0.0)
     assert receptions.want_slots(but=c, now=0.1)
-    assert not receptions.want_slots(but=B, now=0.1), "its own is none of them"
+    receptions.asked(c, offset=0, total=10 * MIB, now=0.1)
+    receptions.leased(c, 9, now=0.1)
+    assert not receptions.want_slots(but=c, now=0.1), "what is leased here is told so at once"
+    receptions.ended(c, is_done=True)
+    assert receptions.want_slots(but=Digest.parse("sha256:" + "d" * 64), now=0.1)
     receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
-    assert not receptions.want_slots(but=c, now=0.1)
+    assert not receptions.want_slots(but=Digest.parse("sha256:" + "d" * 64), now=0.1)
 
 
 def test_a_lease_that_is_older_than_a_slot_which_came_back_does_not_wait_for_one() -> None:
