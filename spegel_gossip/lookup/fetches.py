@@ -156,6 +156,10 @@ class Fetches:
         """Return how many bytes of a blob have arrived here, and our stamp among its receivers."""
         return self._receptions.place_of(digest)
 
+    def is_idle(self, digest: Digest) -> bool:
+        """Return whether a request for a blob ended before the blob did, and did not come again yet."""
+        return self._receptions.is_idle(digest)
+
     def left(self, digest: Digest) -> None:
         """Take in that a request ended before its blob did; its owners then keep no place for it."""
         self._receptions.left(digest, trio.current_time())

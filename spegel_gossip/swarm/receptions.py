@@ -153,6 +153,11 @@ class Receptions:
             reception.state, reception.parent, reception.left_at = ReceptionState.IDLE, "", now
             reception.is_news, reception.last_words = True, LAST_WORDS
 
+    def is_idle(self, digest: Digest) -> bool:
+        """Return whether nobody sends a blob here, though it is one of which more may come."""
+        reception = self._receptions.get(digest)
+        return reception is not None and reception.state is ReceptionState.IDLE
+
     def crowded(self, now: float) -> None:
         """Take in that others pull what this node pulls."""
         self._crowded_until = now + CROWD_MEMORY

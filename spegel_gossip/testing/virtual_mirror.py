@@ -91,6 +91,8 @@ class VirtualMirror:
         self.leave(node, fetch)
         node.receptions.left(self._swarm.digests[fetch.blob], self._swarm.now)
         self._swarm.report(node)
+        if not fetch.offset and node.receptions.is_idle(self._swarm.digests[fetch.blob]):
+            self.copy_ended(node, fetch)
 
     def _repeat(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
         if fetch.turn == turn and fetch.is_open:
@@ -195,7 +197,7 @@ class VirtualMirror:
             parent.tails.setdefault(fetch.blob, []).append(partial(self.tail, node, fetch, turn))
 
     def copy_ended(self, parent: VirtualNode, gone: Fetch) -> None:
-        """End the connections of those who read a growing copy that is there no more."""
+        """End the connections of those who read a growing copy that is there no more, or comes no more."""
         for node in self._swarm.nodes.values():
             fetch = node.fetches.get(gone.blob)
             if fetch is not None and fetch.source == parent.name and fetch.is_open:

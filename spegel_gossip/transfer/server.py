@@ -6,6 +6,9 @@ are never refused for want of an upload, because a pull begins with them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import structlog
 import trio
 
@@ -26,6 +29,7 @@ from spegel_gossip.splice.throttle import Throttle
 from spegel_gossip.swarm.uplink import Uplink
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.config import TransferConfig
+from spegel_gossip.transfer.fed import FedCopy
 from spegel_gossip.transfer.opening import BLOBS_PATH, BUSY_HEADER, MANIFESTS_PATH, TRY_HEADER
 from spegel_gossip.transfer.readers import Readers
 from spegel_gossip.transfer.tail import BEHIND_HEADER, TAIL_HEADER, Place, is_ahead, parse_tail_untrusted
@@ -33,6 +37,9 @@ from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 from spegel_gossip.wire.server import PeerServer
 
 log = structlog.get_logger(__name__)
+
+GROWING = "partial"
+"""How bytes of a copy that is still arriving are counted."""
 
 METHODS = frozenset({"GET", "HEAD"})
 
@@ -48,6 +55,7 @@ class TransferServer:
         *,
         pump: Pump,
         place_of: Place | None = None,
+        is_idle: Callable[[Digest], bool] = lambda _digest: False,
         uplink: Uplink | None = None,
     ) -> None:
         """Register the two paths; nothing runs but what the server calls.
@@ -58,12 +66,14 @@ class TransferServer:
             config: how many at once, how fast
             pump: the process's one
             place_of: how far this node is with a blob; None: growing copies are not sent
+            is_idle: whether nobody sends a blob to this node now, though it has an ingest of it
             uplink: learns what is sent
         """
         self._uplink = uplink or Uplink()
         self._readers = Readers(config.max_partial_uploads)
         self._store = store
         self._place_of = place_of
+        self._is_idle = is_idle
         self._max_uploads = config.uploads_at_once
         self._pump = pump
         self._throttle = None if config.upload_rate is None else Throttle(config.upload_rate)
@@ -131,7 +141,7 @@ class TransferServer:
         child = parse_tail_untrusted(request.headers.get(TAIL_HEADER.lower()))
         if child is None or self._place_of is None or request.method != "GET":
             raise ContentNotFoundError(digest)
-        growing = await self._store.open_partial(digest)
+        growing = FedCopy(await self._store.open_partial(digest), partial(self._is_idle, digest))
         try:
             status = growing.poll()
             if status is None or status.total == 0:
@@ -188,7 +198,9 @@ class TransferServer:
         exchange.finish(sent=delivery.moved)
         metrics.BYTES.labels("sent", kind).inc(delivery.moved)
         metrics.UPLOADS.labels(delivery.ending.value).inc()
-        self._log(delivery, digest, to=request.sender)
+        if kind != GROWING or delivery.moved:
+            # A copy that is not on its way here any more is no fault of this node's.
+            self._log(delivery, digest, to=request.sender)
 
     async def _send(
         self, sock: trio.socket.SocketType, source: BlobReader | PartialBlob, body: ByteRange
@@ -198,7 +210,7 @@ class TransferServer:
             return kind, await self._pump.send(
                 sock, source, body.start, body.length, throttle=self._throttle, meter=self._uplink
             )
-        return "partial", await self._pump.send_growing(
+        return GROWING, await self._pump.send_growing(
             sock, source, body.start, body.length, throttle=self._throttle, meter=self._uplink
         )
 

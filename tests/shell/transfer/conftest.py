@@ -11,6 +11,7 @@ import trio
 
 from spegel_gossip.content import ContentStore
 from spegel_gossip.fetching import BlobStream
+from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import Peer
 from spegel_gossip.splice.delivery import Delivery
 from spegel_gossip.splice.pump import Pump
@@ -78,13 +79,18 @@ async def serve_store(
     running: trio.Nursery, stack: ExitStack, config: TransferConfig
 ) -> Callable[..., Awaitable[Peer]]:
     async def start(
-        name: str, store: ContentStore, place_of: Place | None = None, *, max_partial_uploads: int = 8
+        name: str,
+        store: ContentStore,
+        place_of: Place | None = None,
+        *,
+        max_partial_uploads: int = 8,
+        is_idle: Callable[[Digest], bool] = lambda _digest: False,
     ) -> Peer:
         sockets = open_peer_sockets("127.0.0.1", 0)
         stack.callback(sockets.close)
         server = PeerServer(sockets.tcp, credentials(name), clock=time.time)
         limits = replace(config, max_partial_uploads=max_partial_uploads)
-        TransferServer(store, server, limits, pump=Pump(), place_of=place_of)
+        TransferServer(store, server, limits, pump=Pump(), place_of=place_of, is_idle=is_idle)
         await running.start(server.run)
         return Peer(name, "", (Address("127.0.0.1", sockets.port),))
 

@@ -98,6 +98,58 @@ async def test_several_ranges_of_a_blob_are_read_from_a_copy_that_grows_into_the
     assert got == {start: data[start:] for start in starts}
 
 
+async def test_a_copy_that_nobody_sends_its_holder_any_more_is_left_before_its_first_byte(
+    client: PeerClient,
+    serve_store: Callable[..., Awaitable[Peer]],
+    consume: Consume,
+    blob: Callable[[int], bytes],
+) -> None:
+    data = blob(SIZE)
+    waiting, whole = MemoryStore(), MemoryStore()
+    digest = waiting.begin_ingest(Digest.of(data), total=SIZE).digest
+    whole.begin_ingest(digest, total=SIZE).write(data)
+    idle: list[Digest] = []
+    parent = await serve_store("parent", waiting, lambda _digest: (0, 1), is_idle=idle.__contains__)
+    other = await serve_store("other", whole, lambda _digest: (0, 1))
+    owner = Owner(parent, other, patience=LIMIT)
+    fetcher = fetcher_of(owner, client, digest)
+    got = []
+
+    async def read() -> None:
+        _, received = await consume(await fetcher.open(digest))
+        got.append(received)
+
+    with trio.fail_after(LIMIT / 2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.sleep(0.3)
+            assert len(owner.needs) == 1, "its first byte is waited for"
+            owner.named.append(other)
+            idle.append(digest)
+
+    assert got == [data]
+    assert owner.needs[1].failed == ("parent",)
+
+
+async def test_a_copy_that_goes_on_from_its_own_bytes_is_sent_whoever_sends_it(
+    client: PeerClient,
+    serve_store: Callable[..., Awaitable[Peer]],
+    consume: Consume,
+    blob: Callable[[int], bytes],
+) -> None:
+    data = blob(SIZE)
+    store = MemoryStore()
+    ingest = store.begin_ingest(Digest.of(data), total=SIZE)
+    ingest.write(data[:PART])
+    parent = await serve_store("parent", store, lambda _digest: (0, 1), is_idle=lambda _digest: True)
+    fetcher = fetcher_of(Owner(parent), client, ingest.digest)
+    with trio.fail_after(LIMIT):
+        stream = await fetcher.open(ingest.digest)
+        ingest.write(data[PART:])
+        _, received = await consume(stream)
+    assert received == data
+
+
 async def test_a_copy_that_ends_in_the_middle_ends_all_ranges_short_the_lowest_first(
     client: PeerClient,
     serve_store: Callable[..., Awaitable[Peer]],

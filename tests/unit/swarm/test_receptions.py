@@ -85,7 +85,10 @@ def test_that_a_request_ended_is_told_at_once_and_once_more() -> None:
     assert receptions.report(1.0) is None
     assert receptions.next_report_at() is None
 
+    assert receptions.is_idle(A)
+
     receptions.asked(A, offset=0, total=10 * MIB, now=1.0)
+    assert not receptions.is_idle(A)
     report = receptions.report(1.0)
     assert report is not None
     assert report.receptions[0].state is ReceptionState.ARRIVING
