@@ -55,6 +55,9 @@ COMMIT_TIMEOUT: Final = 60.0
 UNKNOWN_PARENT: Final = ""
 """Whom a node reads from that reads from somebody who is gone: bytes do not come that way."""
 
+_STEP_GROWTH = 1.5
+"""By how much one step raises the patience with the next, at most."""
+
 _STEP_MEMORY = 0.5
 """How much of the longest step is left when a shorter one came: a start that was slow is forgotten."""
 
@@ -82,6 +85,9 @@ class Lease:
         began_at = self.stepped_at if self.has_stepped else self.granted_at
         reports = round((now - self.heard_at) / REPORT_INTERVAL)
         step = (now - began_at) / max(min(grown // STEP_BYTES, reports), 1)
+        if self.has_stepped:
+            # Else each step of a line that was throttled buys four times as long for the next.
+            step = min(step, max(self.longest_step, REPORT_INTERVAL) * _STEP_GROWTH)
         self.longest_step = max(step, self.longest_step * _STEP_MEMORY)
         self.stepped_at, self.has_stepped = now, True
 

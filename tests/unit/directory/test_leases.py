@@ -185,6 +185,31 @@ def test_a_growing_lease_is_lost_for_four_of_its_longest_steps_without_one() -> 
     assert counts == [0, 0, 1]
 
 
+def test_steps_that_take_ever_longer_buy_a_throttled_line_no_patience() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    offset = 0
+    for _ in range(4):
+        offset += 12 * MIB
+        owner.report("n0", offset, token=token)
+        owner.pass_time(0.5)
+    # As measured on a line of 1 Mbit/s: a step after 1.2 s, the next one 4.7 s later, then one every 8 s.
+    for seconds in (0.7, 4.7):
+        owner.pass_time(seconds, ("n0", offset, token))
+        offset += MIB
+        owner.report("n0", offset, token=token)
+    assert owner.leases.counts["lost_stalled"] == 1
+
+
+def test_a_registry_that_is_slow_for_all_loses_no_lease() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    for number, seconds in enumerate((8.0, 8.0, 16.0, 32.0, 32.0), 1):
+        owner.pass_time(seconds, ("n0", (number - 1) * MIB, token))
+        owner.report("n0", number * MIB, token=token)
+    assert owner.leases.counts["lost_stalled"] == 0
+
+
 def test_a_lease_that_has_all_its_bytes_is_committing_and_not_stalled() -> None:
     owner = Owner()
     token = owner.ask("n0").token
