@@ -122,7 +122,9 @@ async def test_a_copy_that_nobody_sends_its_holder_any_more_is_left_before_its_f
     with trio.fail_after(LIMIT / 2):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            await trio.sleep(0.3)
+            while not owner.needs:
+                await trio.sleep(0.01)
+            await trio.sleep(0.2)
             assert len(owner.needs) == 1, "its first byte is waited for"
             owner.named.append(other)
             idle.append(digest)
