@@ -32,9 +32,11 @@ class Owner:
         self.members = {peer.name: peer for peer in peers}
         self.named = list(peers[:1])
         self.needs: list[FetchNeed] = []
+        self.asked = trio.Event()
 
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
         self.needs.append(need)
+        self.asked.set()
         await trio.lowlevel.checkpoint()
         peers = tuple(peer for peer in self.named if peer.name not in need.failed)
         if not peers:
@@ -122,8 +124,7 @@ async def test_a_copy_that_nobody_sends_its_holder_any_more_is_left_before_its_f
     with trio.fail_after(LIMIT / 2):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            while not owner.needs:
-                await trio.sleep(0.01)
+            await owner.asked.wait()
             await trio.sleep(0.2)
             assert len(owner.needs) == 1, "its first byte is waited for"
             owner.named.append(other)
