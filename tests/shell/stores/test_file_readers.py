@@ -6,11 +6,8 @@ import pytest
 import trio
 import trio.testing
 
+from shell.stores.descriptors import descriptors_below
 from spegel_gossip.stores.files.readers import FileReader
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # its own descriptor is among them, each time
 
 
 @pytest.fixture
@@ -23,10 +20,11 @@ async def reader(tmp_path: Path) -> AsyncIterator[FileReader]:
 
 
 async def test_a_read_that_is_given_up_before_its_thread_begins_keeps_no_descriptor(
-    reader: FileReader,
+    reader: FileReader, tmp_path: Path
 ) -> None:
-    await reader.read_at(0, 3)  # the first thread of a process opens one of its own
-    before = descriptors()
+    await reader.read_at(0, 3)
+    before = descriptors_below(tmp_path)
+    assert before == 1
     threads = trio.to_thread.current_default_thread_limiter()
     with trio.CancelScope() as client:
         client.cancel()
@@ -43,6 +41,6 @@ async def test_a_read_that_is_given_up_before_its_thread_begins_keeps_no_descrip
     finally:
         threads.total_tokens = tokens
 
-    assert descriptors() == before
+    assert descriptors_below(tmp_path) == before
     assert await reader.read_at(4, 5) == b"bytes"
-    assert descriptors() == before
+    assert descriptors_below(tmp_path) == before
