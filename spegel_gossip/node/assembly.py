@@ -12,6 +12,7 @@ import trio
 from quart_trio import QuartTrio
 
 from spegel_gossip.config import NodeConfig
+from spegel_gossip.config.values import Store
 from spegel_gossip.content import ContentNotFoundError, ContentStore, ContentStoreUnavailableError
 from spegel_gossip.discovery.dns import DnsSeeds
 from spegel_gossip.discovery.seeds import Seeds
@@ -170,7 +171,9 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         uplink=uplink,
     )
     reports = Reports(partial(read_manifest, store), store.blobs().__contains__)
-    spreading = Spreading(lookup.fetches, store) if config.swarm else None
+    # containerd's pulls stand in line for slots; `pull` takes an answer without a byte for a failed mirror.
+    can_yield = config.store is Store.CONTAINERD
+    spreading = Spreading(lookup.fetches, store, can_yield=can_yield) if config.swarm else None
     fetcher = PeerBlobFetcher(
         lookup, peer_client, transfer, zone=config.zone, spreading=spreading, reports=reports
     )

@@ -39,8 +39,15 @@ The owner knows whether it is alive; asking again is cheap, and names the same o
 class Spreading:
     """This node's side of the swarm, for all its requests."""
 
-    def __init__(self, router: FetchRouter, store: ContentStore) -> None:
-        """Take what knows the owners, and what knows the ingests."""
+    def __init__(self, router: FetchRouter, store: ContentStore, *, can_yield: bool = True) -> None:
+        """Take what knows the owners, and what knows the ingests.
+
+        Args:
+            router: to the owners
+            store: knows the ingests
+            can_yield: whether who pulls into the store bears answers without a byte, as containerd does
+        """
+        self._can_yield = can_yield
         self._router = router
         self._store = store
         self._yields = Yields()
@@ -113,7 +120,7 @@ class Spreading:
 
     def may_yield(self, digest: Digest) -> bool:
         """Return whether an answer without a byte would be borne."""
-        return self._yields.may_yield(digest, trio.current_time())
+        return self._can_yield and self._yields.may_yield(digest, trio.current_time())
 
     def take_yield(self, digest: Digest) -> bool:
         """Count an answer without a byte, if one more would be borne; return whether it would."""

@@ -123,6 +123,21 @@ async def test_where_more_leases_wait_a_slot_is_given_back_at_once_and_once(clie
     assert given_at == pytest.approx(given_by, abs=1.0)
 
 
+async def test_who_bears_no_answer_without_a_byte_gets_none(client: PeerClient) -> None:
+    digest = Digest.of(b"waiting")
+    owners = Owners(byteless=1)
+    owners.is_pressed = True
+    memory = MemoryStore()
+    memory.begin_ingest(digest, total=SIZE)
+    config = TransferConfig(answer_timeout=HOLD_TIMEOUT * 3, stall_timeout=LONG)
+    spreading = Spreading(owners, memory, can_yield=False)
+    fetcher = PeerBlobFetcher(TableRouter(), client, config, spreading=spreading)
+    with trio.fail_after(LONG / 3), pytest.raises(AllHoldersFailedError):
+        await fetcher.open(digest)
+    assert [need.is_last for need in owners.needs] == [True]
+    assert spreading.yields == 0
+
+
 async def test_one_range_of_several_is_not_given_back_at_once(client: PeerClient) -> None:
     digest = Digest.of(b"waiting")
     owners = Owners()
