@@ -16,6 +16,7 @@ from spegel_gossip.transfer.opening import BUSY_HEADER, TRY_HEADER
 from spegel_gossip.transfer.spreading import Spreading
 from spegel_gossip.transfer.tail import TAIL_HEADER, TailRequest
 from spegel_gossip.wire.client import PeerClient
+from unit.transfer.free_slots import FreeSlots
 
 Consume = Callable[[BlobStream], Awaitable[tuple[Delivery, bytes]]]
 SIZE = 3_000_000
@@ -24,7 +25,7 @@ PATIENCE = 5.0
 LIMIT = 30.0
 
 
-class Owner:
+class Owner(FreeSlots):
     """Names the same growing source until that failed (`routing.FetchRouter`)."""
 
     def __init__(self, *peers: Peer, patience: float = PATIENCE) -> None:
@@ -48,18 +49,6 @@ class Owner:
 
     def peer(self, name: str) -> Peer | None:
         return self.members.get(name)
-
-    def left(self, digest: Digest) -> None:
-        pass
-
-    def want_slots(self, *, but: Digest) -> bool:
-        return False
-
-    def slot_came_back(self, given_at: float) -> None:
-        pass
-
-    def waiting_leases(self, *, but: Digest) -> int:
-        return 0
 
 
 def fetcher_of(owner: Owner, client: PeerClient, digest: Digest) -> PeerBlobFetcher:

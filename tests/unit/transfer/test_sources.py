@@ -21,6 +21,7 @@ from spegel_gossip.transfer.failures import HolderFailedError, Reason
 from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
 from spegel_gossip.transfer.spreading import Spreading, SpreadingLookup
+from unit.transfer.free_slots import FreeSlots
 
 DIGEST = Digest.of(b"blob")
 A, B, C = (Peer(name, "", ()) for name in "abc")
@@ -45,7 +46,7 @@ def make(
     )
 
 
-class Owner:
+class Owner(FreeSlots):
     """Names one source to each asker: the first that did not fail it (`routing.FetchRouter`)."""
 
     def __init__(self) -> None:
@@ -61,18 +62,6 @@ class Owner:
 
     def peer(self, name: str) -> Peer | None:
         return None
-
-    def left(self, digest: Digest) -> None:
-        pass
-
-    def want_slots(self, *, but: Digest) -> bool:
-        return False
-
-    def slot_came_back(self, given_at: float) -> None:
-        pass
-
-    def waiting_leases(self, *, but: Digest) -> int:
-        return 0
 
 
 async def drain(sources: Sources) -> list[str]:
