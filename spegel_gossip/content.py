@@ -119,6 +119,13 @@ class PartialRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class PartialLeft:
+    """An ingest's writer closed it before its end; no more comes unless another pull goes on with it."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class AvailabilityChanged:
     """The store came, went, or changed its reason."""
 
@@ -126,7 +133,14 @@ class AvailabilityChanged:
 
 
 ContentEvent = (
-    BlobAdded | BlobRemoved | TagChanged | TagRemoved | PartialChanged | PartialRemoved | AvailabilityChanged
+    BlobAdded
+    | BlobRemoved
+    | TagChanged
+    | TagRemoved
+    | PartialChanged
+    | PartialRemoved
+    | PartialLeft
+    | AvailabilityChanged
 )
 
 

@@ -34,6 +34,15 @@ class FetchLeasedError(NoHolderError):
     """This node is the one to fetch it from upstream, and the others wait for what it gets."""
 
 
+class SlotWantedError(RoutingError):
+    """Somebody else is to fetch it or has it, and this request was to give way in that case."""
+
+    def __init__(self, key: Key) -> None:
+        """Keep what was asked for."""
+        self.key = key
+        super().__init__(f"{key} comes from another node, and its slot is wanted here")
+
+
 class OwnersUnreachableError(RoutingError):
     """None of the owners could be asked."""
 
@@ -126,6 +135,9 @@ class FetchNeed:
 
     is_last: bool = True
     """Whether it would not bear one more answer without a byte, and so will not come back to wait again."""
+
+    gives_way: bool = False
+    """Whether its slot is wanted here: it takes a lease, and neither waits nor reads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,8 @@ class HoldersShape(TypedDict):
 
     owners: list[str]
     holders: list[HolderShape]
+    named_by: dict[str, list[str]]
+    """By each owner that answered, whom it names as having the whole: they agree but for a moment."""
 
 
 class LeaseShape(TypedDict):

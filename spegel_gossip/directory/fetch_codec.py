@@ -31,6 +31,7 @@ _FLAG_MUST_DECIDE = 1
 _FLAG_URGENT = 2
 _FLAG_ASKER_CROWDED = 4
 _FLAG_BLIND = 8
+_FLAG_GIVES_WAY = 16
 _FLAG_CROWDED = 1
 _FLAG_SPARE = 1
 _FIRST_BYTE_OF_ARRAY = 0x90
@@ -71,6 +72,7 @@ def _flags(ask: FetchAsk) -> int:
         | _FLAG_URGENT * ask.is_urgent
         | _FLAG_ASKER_CROWDED * ask.is_crowded
         | _FLAG_BLIND * ask.is_blind
+        | _FLAG_GIVES_WAY * ask.gives_way
     )
 
 
@@ -109,6 +111,7 @@ def _decode_ask(id_: int, fields: Sequence[object]) -> FetchMessage:
         busy=_numbers(more[1], MAX_FAILED_TOLD) if len(more) > 1 else (),
         together=uint(more[2], MAX_U64) if len(more) > 2 else 0,
         stalled_ms=_numbers(more[3], MAX_FAILED_TOLD) if len(more) > 3 else (),
+        gives_way=bool(said & _FLAG_GIVES_WAY),
     )
 
 

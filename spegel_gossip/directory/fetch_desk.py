@@ -74,6 +74,7 @@ class FetchDesk:
         burden: int = 0,
         busy: Sequence[str] = (),
         together: int = 0,
+        gives_way: bool = False,
         now: float,
         unix_ms: int,
     ) -> int:
@@ -94,6 +95,7 @@ class FetchDesk:
             burden: other blobs that it fetches, or may be told to
             busy: sources that had no upload to spare
             together: bytes that this member lacked of the image when it began; 0 if unknown
+            gives_way: whether its slot is wanted by others, so that it neither waits nor reads now
             now: for the leases
             unix_ms: for the stamps
         """
@@ -116,6 +118,7 @@ class FetchDesk:
             busy=tuple(name_hash(name) for name in busy[-MAX_FAILED_TOLD:]),
             together=together,
             stalled_ms=tuple(max(0, round((now - at) * 1000)) for _, at in stalled[-MAX_FAILED_TOLD:]),
+            gives_way=gives_way,
         )
         if owner == self._directory.name:
             self._tell_self(self._answer(ask, owner, now, unix_ms))

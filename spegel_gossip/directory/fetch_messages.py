@@ -82,6 +82,8 @@ class FetchAsk:
     """Bytes that the asker lacked of the image, this blob with them, when it began; 0 if unknown."""
     stalled_ms: tuple[int, ...] = ()
     """For each of `stalled`, the milliseconds since the asker gave it up; none from older releases."""
+    gives_way: bool = False
+    """Its slot is wanted: it takes a lease, or reads what is small, and else comes again later."""
 
 
 @dataclass(frozen=True, slots=True)

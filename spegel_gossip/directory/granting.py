@@ -103,10 +103,10 @@ class Grants:
         if lease is None:
             # Granted by another owner, which may be gone by the time that this one must decide.
             lease = receiver.lease = Lease(item.token, granted_at=now, stepped_at=now, heard_at=now)
-            receiver.depth = 1
+            receiver.depth, receiver.has_lost = 1, False
             spread.detach(receiver)
-        if lease.token != item.token:
-            return
+        # Two owners may have granted one each, if an answer was late: the holder says which it goes by.
+        lease.token = item.token
         lease.is_complete = 0 < item.total <= item.offset
         if grown > 0:
             lease.stepped(grown, now)
@@ -142,10 +142,13 @@ class Grants:
             return
         spread.fence(lease.token)
         receiver.lease, receiver.grown_until, spread.gather_until = None, 0.0, 0.0
+        receiver.has_lost = True
         self._counts[reason] += 1
         if lease.has_stepped:
             return
-        spread.byteless_until[receiver.name] = now + BYTELESS_PAUSE
+        if has_failed or lease.heard_at > lease.granted_at:
+            # Of one that it never spoke of, its holder may not know: the word of it was lost, or came late.
+            spread.byteless_until[receiver.name] = now + BYTELESS_PAUSE
         if has_failed:
             spread.paused_until = now + backoff(spread.failures, first=FAILED_PAUSE, longest=MAX_FAILED_PAUSE)
             spread.failures += 1

@@ -54,6 +54,8 @@ class Candidate:
     """How many were told to read from it so far, those that are done with it too."""
     is_near: bool
     is_free: bool
+    is_doubted: bool
+    """Whether it lost the lease that it gets its bytes by."""
     rank: int
 
 
@@ -119,7 +121,7 @@ def choose_source(
     zone = zones.get(receiver.name)
     lost = {name for name, until in receiver.failed.items() if until > now}
 
-    def candidate(name: str, depth: int) -> Candidate:
+    def candidate(name: str, depth: int, *, is_doubted: bool = False) -> Candidate:
         # The slot of whom the asker lost is its own to take: in a chain it would wait until all forgot it.
         load = sum(child not in lost for child in spread.children.get(name, ()))
         is_busy = bool(receiver.busy) and receiver.busy.get(name_hash(name), 0.0) > now
@@ -128,13 +130,13 @@ def choose_source(
         )
         is_free = not is_busy and load < allowed
         served, rank = spread.served.get(name, 0), spread.rank_of(name)
-        return Candidate(name, depth, load, served, zones.get(name) == zone, is_free, rank)
+        return Candidate(name, depth, load, served, zones.get(name) == zone, is_free, is_doubted, rank)
 
     candidates = [candidate(name, 0) for name in known.holders if name not in lost]
     is_fresh = not receiver.offset and not spread.load(receiver.name)
     if receiver.total:
         candidates += [
-            candidate(one.name, max(one.depth, 1))
+            candidate(one.name, max(one.depth, 1), is_doubted=one.has_lost)
             for one in spread.receivers.values()
             if _is_ahead(one, receiver, is_fresh=is_fresh)
             and one.name not in known.holders
@@ -153,9 +155,19 @@ def choose_source(
     )
 
 
-def _preference(one: Candidate) -> tuple[bool, bool, int, int, int, int, str]:
+def _preference(one: Candidate) -> tuple[bool, bool, bool, int, int, int, int, str]:
+    # A line that was throttled makes a step now and then, and is next to upstream after each of them.
     # Those who ask one after the other find several that have it and send nothing: each has its turn.
-    return not one.is_free, not one.is_near, one.depth, one.load, one.served, one.rank, one.name
+    return (
+        one.is_doubted,
+        not one.is_free,
+        not one.is_near,
+        one.depth,
+        one.load,
+        one.served,
+        one.rank,
+        one.name,
+    )
 
 
 def _is_ahead(one: Receiver, receiver: Receiver, *, is_fresh: bool) -> bool:

@@ -127,6 +127,8 @@ class Receiver:
     together: int = 0
     """Bytes that it lacked of the image when it began; 0 if unknown."""
     lease: Lease | None = None
+    has_lost: bool = False
+    """It lost a lease, and may go on fetching, slowly: it is read from where there is nobody else."""
     parent: str | None = None
     depth: int = 0
     is_done: bool = False
@@ -154,7 +156,9 @@ class Receiver:
     def asked(self, ask: FetchAsk, size: int, now: float) -> None:
         """Take in what it says of itself as it asks."""
         self.heard_at = self.asked_at = now
-        self.is_urgent, self.is_done = ask.is_urgent, False
+        if self.lease is not None:
+            self.lease.heard_at = now
+        self.is_urgent, self.is_done, self.has_lost = ask.is_urgent, False, False
         self.burden, self.is_crowded, self.is_blind = ask.burden, ask.is_crowded, ask.is_blind
         self.reached(ask.offset, now)
         self.total = ask.total or self.total or size

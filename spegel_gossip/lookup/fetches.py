@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
 import trio
 
-from spegel_gossip.content import BlobAdded, ContentEvent, PartialChanged, PartialRemoved
+from spegel_gossip.content import BlobAdded, ContentEvent, PartialChanged, PartialLeft, PartialRemoved
 from spegel_gossip.directory.engine import Directory
 from spegel_gossip.directory.fetch_desk import FetchDesk
 from spegel_gossip.directory.fetch_messages import FetchTold, Verdict
@@ -23,7 +24,7 @@ from spegel_gossip.lookup import metrics
 from spegel_gossip.lookup.asking import unix_ms
 from spegel_gossip.lookup.choice import HolderChoice
 from spegel_gossip.lookup.counting import CountLater
-from spegel_gossip.lookup.question import Question, found_of, name_of_verdict
+from spegel_gossip.lookup.question import MAX_UNHEARD, Question, found_of, name_of_verdict
 from spegel_gossip.lookup.reporting import progress_items
 from spegel_gossip.lookup.transport import Transport
 from spegel_gossip.oci.digest import Digest
@@ -34,6 +35,7 @@ from spegel_gossip.routing import (
     NoHolderError,
     OwnersUnreachableError,
     Peer,
+    SlotWantedError,
 )
 from spegel_gossip.swarm.lacking import Lacking
 from spegel_gossip.swarm.patience import URGENT_AFTER
@@ -42,24 +44,8 @@ from spegel_gossip.swarm.uplink import Uplink
 
 log = structlog.get_logger(__name__)
 
-RESEND_INTERVAL: Final = 0.15
-"""Seconds after which a question that had no answer at all is sent again."""
-
-SILENT_AFTER: Final = 0.6
-"""Seconds without any answer after which the next owner is asked to decide.
-
-Longer than an owner's worst turn of the loop: a second lease costs the registry the blob
-again, and this wait is paid once, because a silent owner is passed over for a while.
-"""
-
 SILENT_PAUSE: Final = 10.0
 """Seconds for which an owner that was silent is asked last."""
-
-REPEAT_INTERVAL: Final = 0.5
-"""Seconds between two repetitions of a question that waits."""
-
-LOST_AFTER: Final = 2.0
-"""Seconds without a word after which an owner that had us wait is taken to be gone."""
 
 MAX_ROUNDS: Final = 4
 """Times the owners are asked anew because those they named cannot be reached from here."""
@@ -127,38 +113,51 @@ class Fetches:
 
         Raises:
             FetchLeasedError: this node is to fetch it from upstream.
+            SlotWantedError: it is not, and the request gives way.
             NoHolderError: nobody has it, and this node may fetch it or not.
             OwnersUnreachableError: no owner answers such a question.
         """
         started_at = trio.current_time()
-        self._receptions.asked(digest, offset=need.offset, total=need.total, now=started_at)
+        if not need.gives_way:
+            self._follow(digest, need)
         failed = list(need.failed)
+        was_busy = False
         for _ in range(MAX_ROUNDS):
             question = await self._ask_owners(digest, need, failed, started_at)
             told = None if question is None else question.told
             self._verdict(told)
             if question is None or told is None:
                 raise OwnersUnreachableError(digest)
+            if told.verdict == Verdict.WAIT:
+                raise SlotWantedError(digest)
+            if need.gives_way:
+                self._follow(digest, need)
             if told.verdict == Verdict.LEASE:
                 self._receptions.leased(digest, told.token, question.owner, now=trio.current_time())
                 self._wake()
                 raise FetchLeasedError(digest)
-            peers = self._peers(told)
             if told.verdict not in {Verdict.READ, Verdict.ATTACH}:
                 raise NoHolderError(digest)
+            named = self._peers(told)
+            peers = self._choice.order(named, trio.current_time()) or (named if was_busy else [])
             if peers:
                 self._receptions.attached(digest, told.stamp, question.owner, peers[0].name)
                 return found_of(digest, told, peers)
-            failed += self._names(told)
+            if named:
+                # Skipped here for a while, which may be over nothing. Taken for failed, with all others
+                # behind it in the chain, the owner would send this node upstream.
+                need, was_busy = replace(need, busy=(*need.busy, *(peer.name for peer in named))), True
+            else:
+                failed += self._names(told)
         raise NoHolderError(digest)
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob have arrived here, and our stamp among its receivers."""
         return self._receptions.place_of(digest)
 
-    def is_idle(self, digest: Digest) -> bool:
-        """Return whether a request for a blob ended before the blob did, and did not come again yet."""
-        return self._receptions.is_idle(digest)
+    def is_given_up(self, digest: Digest, offset: int) -> bool:
+        """Return whether nobody need wait for more of a blob than so many bytes."""
+        return self._receptions.is_given_up(digest, offset)
 
     def left(self, digest: Digest) -> None:
         """Take in that a request ended before its blob did; its owners then keep no place for it."""
@@ -203,13 +202,15 @@ class Fetches:
         for message in self._desk.messages_to_send():
             self._transport.send(message, now)
         for owner, told in self._desk.answers_received():
+            # All askers had better ask the same one: another knows of its leases by reports alone.
+            self._silent_until.pop(owner, None)
             if told.is_crowded:
                 self._receptions.crowded(now)
             question = self._questions.get(told.id)
             if question is not None and question.owner == owner:
-                question.told, question.heard_at = told, now
+                question.told, question.unheard = told, 0
                 question.changed.set()
-                if told.verdict == Verdict.WAIT and not question.is_held:
+                if question.is_open and not question.is_held:
                     question.is_held = True
                     self._verdict(told)
         if self._transport.streams:
@@ -226,7 +227,7 @@ class Fetches:
                 self._receptions.changed(digest, offset=status.offset, total=status.total, now=now)
             case BlobAdded(digest):
                 self._receptions.ended(digest, is_done=True)
-            case PartialRemoved(digest):
+            case PartialRemoved(digest) | PartialLeft(digest):
                 self._receptions.ended(digest, is_done=False)
             case _:
                 return
@@ -300,8 +301,7 @@ class Fetches:
     ) -> Question | None:
         """Return an owner's decision, waiting while it says to wait; None if it is silent or gone."""
         key = pack_key(digest)
-        question = Question(owner, key)
-        asked_at = trio.current_time()
+        question = Question(owner, key, need.gives_way)
         burden, together = self._burden(key), self._lacking.together(digest)
         id_: int | None = None
         try:
@@ -322,27 +322,30 @@ class Fetches:
                     burden=burden,
                     busy=need.busy,
                     together=together,
+                    gives_way=need.gives_way,
                     now=now,
                     unix_ms=unix_ms(),
                 )
                 self._questions[id_] = question
+                question.unheard += 1
                 self.flush()
                 self._wake_driver()
-                is_waiting = question.heard_at > asked_at or question.told is not None
-                with trio.move_on_after(REPEAT_INTERVAL if is_waiting else RESEND_INTERVAL):
-                    while question.verdict == Verdict.WAIT:
+                with trio.move_on_after(question.repeat_interval):
+                    while question.is_open:
                         question.changed = trio.Event()
                         await question.changed.wait()
                         if owner not in self._directory.members:
                             return None
-                if question.verdict != Verdict.WAIT:
+                if not question.is_open:
                     return question
-                silence = trio.current_time() - max(question.heard_at, asked_at)
-                if silence >= (LOST_AFTER if question.told is not None else SILENT_AFTER):
+                if question.unheard >= MAX_UNHEARD:
                     return None
         finally:
             if id_ is not None:
                 self._questions.pop(id_, None)
+
+    def _follow(self, digest: Digest, need: FetchNeed) -> None:
+        self._receptions.asked(digest, offset=need.offset, total=need.total, now=trio.current_time())
 
     def _burden(self, key: PackedKey) -> int:
         """Return how many other blobs this node fetches from upstream, or may be told to in a moment."""
@@ -393,4 +396,4 @@ class Fetches:
 
     def _peers(self, told: FetchTold) -> list[Peer]:
         peers = (self._transport.peer(name) for name in self._names(told))
-        return self._choice.order([peer for peer in peers if peer is not None], trio.current_time())
+        return [peer for peer in peers if peer is not None]

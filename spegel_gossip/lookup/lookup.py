@@ -15,6 +15,7 @@ from spegel_gossip.content import (
     BlobRemoved,
     ContentEvent,
     PartialChanged,
+    PartialLeft,
     PartialRemoved,
     TagChanged,
     TagRemoved,
@@ -249,7 +250,7 @@ class Lookup:
         now = trio.current_time()
         self._driver.fetches.on_content(event)
         match event:
-            case PartialChanged() | PartialRemoved() | AvailabilityChanged():
+            case PartialChanged() | PartialRemoved() | PartialLeft() | AvailabilityChanged():
                 # Only what is whole is a record, and availability is the store's own affair: the driver
                 # need not wake for it, up to fifty times a second for each ingest.
                 return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -14,6 +14,20 @@ from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import Holders, Peer
 from spegel_gossip.swarm.patience import stall_patience
 
+RESEND_INTERVAL: Final = 0.15
+"""Seconds after which a question that had no answer at all is sent again."""
+
+REPEAT_INTERVAL: Final = 0.5
+"""Seconds between two repetitions of a question that waits."""
+
+MAX_UNHEARD: Final = 4
+"""Times in a row that a question may go out in vain: then the next owner is asked to decide.
+
+After 0.6 s, or where the owner had us wait, after 2. Longer than an owner's worst turn of the loop: a
+second lease costs the registry the blob again, and this wait is paid once, because a silent owner is passed
+over for a while. Counted, not timed: after a turn that took as long here, an answer may lie unread.
+"""
+
 
 @dataclass(slots=True)
 class Question:
@@ -21,7 +35,12 @@ class Question:
 
     owner: str
     key: PackedKey
-    heard_at: float = -math.inf
+    gives_way: bool = False
+    """Whether being told to wait is an answer to it."""
+
+    unheard: int = 0
+    """How often it went out since its owner's last word."""
+
     told: FetchTold | None = None
     is_held: bool = False
     """The owner has said to wait."""
@@ -32,6 +51,16 @@ class Question:
     def verdict(self) -> int:
         """What the owner said; WAIT while it said nothing."""
         return Verdict.WAIT if self.told is None else self.told.verdict
+
+    @property
+    def repeat_interval(self) -> float:
+        """Seconds until it is sent once more, while it is open."""
+        return RESEND_INTERVAL if self.told is None else REPEAT_INTERVAL
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the answer is still to come."""
+        return self.verdict == Verdict.WAIT and not (self.gives_way and self.told is not None)
 
 
 def found_of(digest: Digest, told: FetchTold, peers: Sequence[Peer]) -> Holders:

@@ -167,7 +167,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         transfer,
         pump=pump,
         place_of=lookup.fetches.place_of if config.swarm else None,
-        is_idle=lookup.fetches.is_idle,
+        is_given_up=lookup.fetches.is_given_up,
         uplink=uplink,
     )
     reports = Reports(partial(read_manifest, store), store.blobs().__contains__)

@@ -112,6 +112,7 @@ class Snapshots:
                 }
                 for holder in view.holders
             ],
+            "named_by": {owner.name: list(owner.holders) for owner in view.owners if owner.has_answered},
         }
         if view.digest:
             shape["digest"] = view.digest

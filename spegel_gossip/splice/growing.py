@@ -27,10 +27,20 @@ async def push_growing(
     *,
     turn: Callable[[], int],
     disk: Disk,
+    is_over: Callable[[int], bool],
 ) -> None:
-    """Send bytes of a growing file as they come.
+    """Send bytes of a growing file as they come, and once no more come, all that are there.
 
     What was written a moment ago is in memory; what an earlier pull left behind need not be.
+
+    Args:
+        outlet: where to
+        growing: the file
+        offset: of the first byte
+        count: bytes
+        turn: how many of them at once
+        disk: reads what is not in memory
+        is_over: whether nobody need wait for more than so many bytes
 
     Raises:
         SourceFailedError: it was aborted, or has not grown for too long.
@@ -46,6 +56,8 @@ async def push_growing(
             raise SourceFailedError(f"the ingest was given up at {offset}")
         available = min(status.offset, stop) - offset
         if available <= 0:
+            if is_over(status.offset):
+                raise SourceFailedError(f"nobody sends more of the ingest than {status.offset} bytes")
             if trio.current_time() >= give_up_at:
                 raise SourceFailedError(f"the ingest stands at {offset}")
             # Nothing is sent now, so nothing else would show it, and its place is wanted by others.

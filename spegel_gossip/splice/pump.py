@@ -122,13 +122,26 @@ class Pump:
         offset: int,
         count: int,
         *,
+        is_over: Callable[[int], bool] = lambda _offset: False,
         throttle: Throttle | None = None,
         meter: Meter | None = None,
     ) -> Delivery:
-        """Send `count` bytes from `offset` of a blob that is still arriving, as they arrive, and close it."""
+        """Send `count` bytes from `offset` of a blob that is still arriving, as they arrive, and close it.
+
+        It ends short where `is_over` says that no more than so many bytes are to be waited for.
+        """
         outlet = self._outlet(sock, throttle, meter)
         try:
-            work = partial(push_growing, outlet, growing, offset, count, turn=self._turn, disk=self._disk)
+            work = partial(
+                push_growing,
+                outlet,
+                growing,
+                offset,
+                count,
+                turn=self._turn,
+                disk=self._disk,
+                is_over=is_over,
+            )
             return await self._deliver(outlet, work)
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):

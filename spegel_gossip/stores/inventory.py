@@ -14,6 +14,7 @@ from spegel_gossip.content import (
     ContentEvent,
     Emit,
     PartialChanged,
+    PartialLeft,
     PartialRemoved,
     PartialStatus,
     TagChanged,
@@ -86,6 +87,10 @@ class Inventory:
         elif self.partials.pop(digest, None) is not None:
             self._tell(PartialRemoved(digest))
         metrics.PARTIALS.set(len(self.partials))
+
+    def leave_partial(self, digest: Digest) -> None:
+        """Tell that nobody writes to an ingest any more; what of it is here stays."""
+        self._tell(PartialLeft(digest))
 
     def set_availability(self, availability: Availability) -> None:
         """Record whether the store can be used."""

@@ -9,6 +9,7 @@ back: 200, and the end before the first byte. containerd asks again, and stands 
 from __future__ import annotations
 
 from collections import OrderedDict
+from enum import Enum
 from typing import Final
 
 from spegel_gossip.oci.digest import Digest
@@ -44,6 +45,13 @@ DRIP_RATE: Final = 500_000.0
 """Bytes a second that are no drip, however fast it was before: a line that many share gives each a part.
 
 At less, a lease holder makes no step of 1 MiB in the 2 s that its lease bears.
+"""
+
+LAG_PATIENCE: Final = 10.0
+"""Seconds that may be missing to `DRIP_RATE` where nothing was ever faster.
+
+The registry may be what is slow, and then the owner names the same source again. It may be the source's line,
+of which the owner has heard meanwhile: another fetches it, or has it all.
 """
 
 MAX_DRIP_FACTOR: Final = 4
@@ -103,6 +111,16 @@ class Yields:
         self._yielded.pop(digest, None)
 
 
+class Doubt(Enum):
+    """Why the owner is to be asked about a source from which bytes come."""
+
+    BEHIND = "behind"
+    """Far less comes than came before: unless it has no more to send, it is at fault."""
+
+    LAG = "lag"
+    """Little comes, and nothing came faster: it may be the registry, its line, or the asker's own."""
+
+
 class Drip:
     """How far growing sources of one request fall behind the rate at which its bytes came before.
 
@@ -112,20 +130,30 @@ class Drip:
     """
 
     def __init__(self) -> None:
-        """Know no rate, by which nothing is a drip."""
+        """Know no rate: whatever drips in may be all that there is."""
         self._best = 0.0
         self._waited = 0.0
         self._moved = 0
         self._behind = 0.0
+        """Seconds that are missing to what came before."""
+        self._lag = 0.0
+        """Seconds that are missing to what is no drip, whatever came before."""
         self._factor = 1
 
     def begin(self) -> None:
         """Begin with a source, which is not judged by the one before it."""
-        self._behind = self._waited = 0.0
+        self._behind = self._lag = self._waited = 0.0
         self._moved = 0
 
-    def came(self, moved: int, *, waited: float, patience: float) -> bool:
-        """Count what came; return whether the owner should be asked again.
+    def left(self, moved: int, *, seconds: float) -> None:
+        """Take in what a source gave in all, in so many seconds, those in which nobody waited for it too.
+
+        Of one that was fast there is little waiting, which makes no sample.
+        """
+        self._best = max(self._best, moved / max(seconds, RATE_SAMPLE))
+
+    def came(self, moved: int, *, waited: float, patience: float) -> Doubt | None:
+        """Count what came; return why the owner should be asked again, if it should.
 
         Args:
             moved: bytes since the last time
@@ -137,11 +165,15 @@ class Drip:
         if self._waited >= RATE_SAMPLE:
             self._best = max(self._best, self._moved / self._waited)
             self._waited, self._moved = 0.0, 0
-        enough = min(self._best * DRIP_FRACTION, DRIP_RATE)
-        if not enough:
-            return False
-        self._behind = max(0.0, self._behind + waited - moved / enough)
-        if self._behind < patience * self._factor:
-            return False
+        self._behind = _missing(self._behind, moved, waited, min(self._best * DRIP_FRACTION, DRIP_RATE))
+        self._lag = _missing(self._lag, moved, waited, DRIP_RATE)
+        is_behind = self._behind >= patience * self._factor
+        if not is_behind and self._lag < LAG_PATIENCE * self._factor:
+            return None
         self._factor = min(self._factor * 2, MAX_DRIP_FACTOR)
-        return True
+        return Doubt.BEHIND if is_behind else Doubt.LAG
+
+
+def _missing(before: float, moved: int, waited: float, rate: float) -> float:
+    """Return the seconds that are missing to a rate in bytes a second, after some more of them."""
+    return max(0.0, before + waited - moved / rate) if rate else 0.0

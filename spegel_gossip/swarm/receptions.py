@@ -133,16 +133,18 @@ class Receptions:
 
     def leased(self, digest: Digest, token: int, decider: str = "", *, now: float) -> None:
         """Take in that this node fetches a blob from upstream from now on, and who said so."""
-        reception = self._receptions.get(digest)
+        reception = self._coming(digest)
         if reception is not None:
+            reception.arrives()
             reception.token, reception.decider, reception.begun_at = token, decider, reception.offset
             reception.leased_at, reception.parent = now, ""
             reception.is_news = True
 
     def attached(self, digest: Digest, stamp: int, decider: str = "", parent: str = "") -> None:
         """Take in that this node reads a blob from another one, and who said so."""
-        reception = self._receptions.get(digest)
+        reception = self._coming(digest)
         if reception is not None:
+            reception.arrives()
             reception.token, reception.stamp, reception.decider = 0, stamp, decider
             reception.parent = parent
 
@@ -153,10 +155,14 @@ class Receptions:
             reception.state, reception.parent, reception.left_at = ReceptionState.IDLE, "", now
             reception.is_news, reception.last_words = True, LAST_WORDS
 
-    def is_idle(self, digest: Digest) -> bool:
-        """Return whether nobody sends a blob here, though it is one of which more may come."""
+    def is_given_up(self, digest: Digest, offset: int) -> bool:
+        """Return whether nobody need wait for more of a blob than so many bytes.
+
+        Its pull has ended, or its request gave a slot back before its first byte and comes again.
+        """
         reception = self._receptions.get(digest)
-        return reception is not None and reception.state is ReceptionState.IDLE
+        state = None if reception is None else reception.state
+        return state is ReceptionState.ENDED or (state is ReceptionState.IDLE and not offset)
 
     def crowded(self, now: float) -> None:
         """Take in that others pull what this node pulls."""
@@ -168,14 +174,14 @@ class Receptions:
 
     def changed(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
         """Take in how far an ingest is."""
-        reception = self._receptions.get(digest)
-        if reception is None or not reception.is_open:
+        reception = self._coming(digest)
+        if reception is None:
             return
         if offset > reception.offset:
+            if reception.offset == 0 or offset >= total > 0 or reception.state is ReceptionState.ENDED:
+                reception.is_news = True
             if now >= reception.left_at + LATE_INTERVAL:
                 reception.arrives()
-            if reception.offset == 0 or offset >= total > 0:
-                reception.is_news = True
             reception.touched_at = now
             self._has_grown, self._grown_at = True, now
         reception.offset, reception.total = offset, total or reception.total
@@ -189,6 +195,14 @@ class Receptions:
         if is_done:
             reception.offset = reception.total = max(reception.offset, reception.total)
         reception.is_news, reception.last_words = True, LAST_WORDS
+
+    def _coming(self, digest: Digest) -> Reception | None:
+        """Return a blob of which more may come.
+
+        That its writer closed it may be heard of after the next pull has begun to go on with it.
+        """
+        reception = self._receptions.get(digest)
+        return None if reception is None or reception.state is ReceptionState.DONE else reception
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         """Return how many bytes of a blob are here, and this node's stamp among its receivers."""
@@ -248,7 +262,8 @@ class Receptions:
         for one in everything if is_round else told:
             # A lease whose upstream request waits for a slot lives as long as what has the slots gets on.
             touched_at = max(one.touched_at, self._grown_at) if one.is_byteless_lease else one.touched_at
-            is_over = not (one.is_open or one.last_words)
+            # One that ended is remembered for those who read what is here of it, and would wait for more.
+            is_over = one.state is ReceptionState.DONE and not one.last_words
             if is_over or touched_at + IDLE_TIMEOUT <= now:
                 del self._receptions[one.digest]
         return report

@@ -21,6 +21,7 @@ from spegel_gossip.content import (
     ContentStoreUnavailableError,
     Emit,
     PartialChanged,
+    PartialLeft,
     PartialRemoved,
     PartialStatus,
     TagChanged,
@@ -247,6 +248,10 @@ class MemoryIngest:
         self._is_committed = True
         self._store._commit(self.digest, bytes(self._data))
         self._close()
+
+    def keep(self) -> None:
+        """Stop writing; another pull may go on."""
+        self._store._tell(PartialLeft(self.digest))
 
     def abort(self) -> None:
         """Give it up."""

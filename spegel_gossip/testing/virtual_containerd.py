@@ -108,23 +108,32 @@ class VirtualContainerd:
         fetch.asked_at, fetch.requests, fetch.is_open = swarm.now, fetch.requests + 1, True
         fetch.failed.clear()
         fetch.stalled.clear()
+        fetch.lapsed.clear()
         fetch.drip = Drip()
         fetch.hold_timeout = node.yields.hold_timeout(swarm.digests[fetch.blob], ANSWER_TIMEOUT, swarm.now)
         if not swarm.has_swarm:
             self.go_upstream(node, fetch)
             return
-        size, digest = swarm.sizes[fetch.blob], swarm.digests[fetch.blob]
+        digest = swarm.digests[fetch.blob]
         given_at = node.yields.last_at(digest, swarm.now)
         if given_at is not None:
             node.receptions.slot_came_back(given_at)
-        elif node.receptions.want_slots(but=digest, now=swarm.now):
-            swarm.after(YIELD_TIME, partial(self._yield_slot, node, fetch, fetch.requests))
-            return
-        node.receptions.asked(digest, offset=fetch.offset, total=size, now=swarm.now)
+        fetch.gives_way = given_at is None and node.receptions.want_slots(but=digest, now=swarm.now)
+        if not fetch.gives_way:
+            self.follow(node, fetch)
         fetch.burden = sum(one.is_open for one in node.fetches.values()) - 1
         fetch.burden += sum(one.digest != digest for one in node.receptions.leases())
         swarm.mirror.ask(node, fetch)
         swarm.after(HOLD_TIMEOUT, partial(self._look, node, fetch, fetch.requests))
+
+    def follow(self, node: VirtualNode, fetch: Fetch) -> None:
+        """Count a blob among those that arrive."""
+        swarm, digest = self._swarm, self._swarm.digests[fetch.blob]
+        node.receptions.asked(digest, offset=fetch.offset, total=swarm.sizes[fetch.blob], now=swarm.now)
+
+    def give_way(self, node: VirtualNode, fetch: Fetch) -> None:
+        """Give a slot back that leases wait for."""
+        self._swarm.after(YIELD_TIME, partial(self._yield_slot, node, fetch, fetch.requests))
 
     def _look(self, node: VirtualNode, fetch: Fetch, request: int) -> None:
         """Give a slot back that a lease waits for, and end what has waited too long."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.directory.fetch_messages import FetchAsk, FetchTold, Verdict
-from spegel_gossip.swarm.patience import URGENT_AFTER, stall_patience
+from spegel_gossip.swarm.patience import URGENT_AFTER, Doubt, stall_patience
 from spegel_gossip.swim.names import name_hash
 from spegel_gossip.testing.virtual_node import REGISTRY, Fetch, VirtualNode
 
@@ -75,6 +75,7 @@ class VirtualMirror:
             is_blind=node.is_blind,
             busy=tuple(name_hash(name) for name in fetch.busy),
             together=node.together,
+            gives_way=fetch.gives_way,
         )
         fetch.busy.clear()
         fetch.decider = owner
@@ -91,7 +92,7 @@ class VirtualMirror:
         self.leave(node, fetch)
         node.receptions.left(self._swarm.digests[fetch.blob], self._swarm.now)
         self._swarm.report(node)
-        if not fetch.offset and node.receptions.is_idle(self._swarm.digests[fetch.blob]):
+        if node.receptions.is_given_up(self._swarm.digests[fetch.blob], fetch.offset):
             self.copy_ended(node, fetch)
 
     def _repeat(self, node: VirtualNode, fetch: Fetch, turn: int) -> None:
@@ -105,9 +106,16 @@ class VirtualMirror:
             return
         if told.is_crowded:
             node.receptions.crowded(swarm.now)
-        if fetch.turn != turn or fetch.source or not fetch.is_open or told.verdict == Verdict.WAIT:
+        if fetch.turn != turn or fetch.source or not fetch.is_open:
+            return
+        if told.verdict == Verdict.WAIT:
+            if fetch.gives_way:
+                swarm.containerd.give_way(node, fetch)
             return
         digest = swarm.digests[fetch.blob]
+        if fetch.gives_way:
+            fetch.gives_way = False
+            swarm.containerd.follow(node, fetch)
         if told.verdict in {Verdict.READ, Verdict.ATTACH}:
             parent = swarm.name_of(told.sources[0])
             node.receptions.attached(digest, told.stamp, parent=parent)
@@ -128,12 +136,15 @@ class VirtualMirror:
         parent = self._swarm.nodes.get(fetch.source)
         if parent is not None:
             parent.readers.get(fetch.blob, {}).pop(node.name, None)
+            given = fetch.offset - fetch.attached_with
+            fetch.drip.left(given, seconds=self._swarm.now - fetch.attached_at)
         fetch.source = ""
 
     def _read_from(self, node: VirtualNode, fetch: Fetch, source: str) -> None:
         swarm = self._swarm
         fetch.source, fetch.grown_at, fetch.turn = source, swarm.now, fetch.turn + 1
         fetch.drip.begin()
+        fetch.attached_at, fetch.attached_with = swarm.now, fetch.offset
         fetch.looked_at, fetch.had = swarm.now, fetch.offset
         swarm.after(LATENCY, partial(self._open, node, fetch, fetch.turn))
 
@@ -145,7 +156,7 @@ class VirtualMirror:
             return
         held = parent.fetches.get(fetch.blob)
         if held is None or (parent.is_blind and not held.is_done):
-            fetch.failed.append(fetch.source)
+            self._had_nothing(fetch, fetch.source)
             self._refused(node, fetch)
         elif not held.is_done:
             is_ahead = held.offset > fetch.offset or (
@@ -201,8 +212,16 @@ class VirtualMirror:
         for node in self._swarm.nodes.values():
             fetch = node.fetches.get(gone.blob)
             if fetch is not None and fetch.source == parent.name and fetch.is_open:
-                fetch.failed.append(parent.name)
+                if fetch.arrived_at < fetch.asked_at:
+                    self._had_nothing(fetch, parent.name)
+                else:
+                    fetch.failed.append(parent.name)
                 self.ask(node, fetch)
+
+    def _had_nothing(self, fetch: Fetch, name: str) -> None:
+        """Take a source that gave no byte for one that is busy, once."""
+        (fetch.failed if name in fetch.lapsed else fetch.busy).append(name)
+        fetch.lapsed.add(name)
 
     def leave_stalled(self, node: VirtualNode) -> None:
         """Leave sources that sent nothing for too long, or far less than came before."""
@@ -216,10 +235,12 @@ class VirtualMirror:
             is_silent = (is_gone or fetch.drips_until <= swarm.now) and (
                 max(fetch.grown_at, fetch.drips_until) + fetch.patience <= swarm.now
             )
-            is_drip = fetch.drip.came(moved, waited=waited, patience=fetch.patience)
-            if is_silent or is_drip:
+            doubt = fetch.drip.came(moved, waited=waited, patience=fetch.patience)
+            if is_silent or doubt is not None:
                 if is_gone:
                     fetch.failed.append(fetch.source)
+                elif doubt is Doubt.LAG and not is_silent:
+                    fetch.busy.append(fetch.source)
                 else:
                     fetch.stalled.append(Complaint(fetch.source, swarm.now))
                 fetch.grown_at = swarm.now

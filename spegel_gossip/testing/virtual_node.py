@@ -56,6 +56,9 @@ class Fetch:
     drips_until: float = 0.0
     """Until when bytes of a step come from a node: to whoever waits for a byte it is not silent."""
     drip: Drip = field(default_factory=Drip)
+    attached_at: float = 0.0
+    attached_with: int = 0
+    """When its present source was named, and what it had then."""
     looked_at: float = 0.0
     had: int = 0
     """What it had then."""
@@ -79,6 +82,10 @@ class Fetch:
     failed: list[str] = field(default_factory=list)
     stalled: list[Complaint] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
+    lapsed: set[str] = field(default_factory=set)
+    """Sources that had nothing to give to its present request, once."""
+    gives_way: bool = False
+    """Its slot is wanted: it is leased, or gives the slot back."""
 
     @property
     def waits_since(self) -> float:

@@ -37,6 +37,9 @@ class Reason(Enum):
     BANNED = "banned"
     """It was not asked: bytes of this blob that it sent, or helped to send, were wrong."""
 
+    EMPTY = "empty"
+    """It ended before its first byte, as whoever receives it does whose own request for it ended."""
+
     ENDED = "ended"
     """The connection ended before the last byte."""
 

@@ -138,10 +138,10 @@ class PeerBlobFetcher:
         if spreading is None or lookup is None or not lookup.total:
             await stream.begin()
             return
-        if stream.is_sole and spreading.take_yield_at_once(stream.digest):
-            raise SlotYieldedError(stream.digest, lookup.total)
+        lookup.gives_way = stream.is_sole and spreading.gives_way(stream.digest)
         if not await begins_first(stream.begin, partial(spreading.wait_until_slot_is_wanted, stream.digest)):
             raise SlotYieldedError(stream.digest, lookup.total)
+        lookup.gives_way = False
         spreading.began(stream.digest)
 
     def _hold_timeout(self, digest: Digest, lookup: SpreadingLookup | None) -> float:

@@ -142,7 +142,7 @@ async def _wait_for_first_byte(response: PeerResponse, give_up_at: float) -> Non
         except OSError as exc:
             raise HolderFailedError(Reason.ENDED, f"its connection broke: {exc}") from exc
         if not has_byte:
-            raise HolderFailedError(Reason.ENDED, "it ended before its first byte")
+            raise HolderFailedError(Reason.EMPTY, "it ended before its first byte")
         return
     raise HolderFailedError(Reason.STALLED, "it answered, and sent no byte")
 

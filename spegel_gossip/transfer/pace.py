@@ -12,7 +12,7 @@ from enum import Enum
 from statistics import median
 from typing import Final
 
-from spegel_gossip.swarm.patience import Drip
+from spegel_gossip.swarm.patience import Doubt, Drip
 from spegel_gossip.transfer.config import TransferConfig
 
 REMEMBERED_RATES: Final = 64
@@ -54,6 +54,9 @@ class Verdict(Enum):
 
     FALLEN_BEHIND = "fallen behind"
     """Of a growing source: far less comes than came before. Its owner knows whether another is better."""
+
+    LAGGING = "lagging"
+    """Of a growing source: little comes, and nothing came faster. So it is with a slow registry too."""
 
 
 class Pace:
@@ -103,8 +106,10 @@ class Pace:
             waited: seconds for which the source was waited for since the last time
             moved: bytes that came since the last time
         """
-        if self._drip is not None and self._drip.came(moved, waited=waited, patience=self._patience):
-            return Verdict.FALLEN_BEHIND
+        if self._drip is not None:
+            doubt = self._drip.came(moved, waited=waited, patience=self._patience)
+            if doubt is not None:
+                return Verdict.FALLEN_BEHIND if doubt is Doubt.BEHIND else Verdict.LAGGING
         self._waited += waited
         self._moved += moved
         worth = moved / self._config.min_rate if self._config.min_rate else math.inf

@@ -18,6 +18,7 @@ from spegel_gossip.content import (
     ContentStore,
     ContentStoreUnavailableError,
     PartialBlob,
+    PartialStatus,
 )
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidDigestError, InvalidRangeError
@@ -29,10 +30,16 @@ from spegel_gossip.splice.throttle import Throttle
 from spegel_gossip.swarm.uplink import Uplink
 from spegel_gossip.transfer import metrics
 from spegel_gossip.transfer.config import TransferConfig
-from spegel_gossip.transfer.fed import FedCopy
 from spegel_gossip.transfer.opening import BLOBS_PATH, BUSY_HEADER, MANIFESTS_PATH, TRY_HEADER
 from spegel_gossip.transfer.readers import Readers
-from spegel_gossip.transfer.tail import BEHIND_HEADER, TAIL_HEADER, Place, is_ahead, parse_tail_untrusted
+from spegel_gossip.transfer.tail import (
+    BEHIND_HEADER,
+    TAIL_HEADER,
+    Place,
+    TailRequest,
+    is_ahead,
+    parse_tail_untrusted,
+)
 from spegel_gossip.wire.exchange import PeerExchange, PeerRequest
 from spegel_gossip.wire.server import PeerServer
 
@@ -55,7 +62,7 @@ class TransferServer:
         *,
         pump: Pump,
         place_of: Place | None = None,
-        is_idle: Callable[[Digest], bool] = lambda _digest: False,
+        is_given_up: Callable[[Digest, int], bool] = lambda _digest, _offset: False,
         uplink: Uplink | None = None,
     ) -> None:
         """Register the two paths; nothing runs but what the server calls.
@@ -66,14 +73,14 @@ class TransferServer:
             config: how many at once, how fast
             pump: the process's one
             place_of: how far this node is with a blob; None: growing copies are not sent
-            is_idle: whether nobody sends a blob to this node now, though it has an ingest of it
+            is_given_up: whether nobody need wait for more of an ingest here than so many bytes
             uplink: learns what is sent
         """
         self._uplink = uplink or Uplink()
         self._readers = Readers(config.max_partial_uploads)
         self._store = store
         self._place_of = place_of
-        self._is_idle = is_idle
+        self._is_given_up = is_given_up
         self._max_uploads = config.uploads_at_once
         self._pump = pump
         self._throttle = None if config.upload_rate is None else Throttle(config.upload_rate)
@@ -141,10 +148,10 @@ class TransferServer:
         child = parse_tail_untrusted(request.headers.get(TAIL_HEADER.lower()))
         if child is None or self._place_of is None or request.method != "GET":
             raise ContentNotFoundError(digest)
-        growing = FedCopy(await self._store.open_partial(digest), partial(self._is_idle, digest))
+        growing = await self._store.open_partial(digest)
         try:
             status = growing.poll()
-            if status is None or status.total == 0:
+            if status is None or status.total == 0 or self._has_no_more(digest, status, child):
                 raise ContentNotFoundError(digest)
             _, stamp = self._place_of(digest)
             if not is_ahead(status, stamp, child):
@@ -192,7 +199,7 @@ class TransferServer:
         ):
             self._uplink.upload_began()
             try:
-                kind, delivery = await self._send(sock, source, body)
+                kind, delivery = await self._send(sock, digest, source, body)
             finally:
                 self._uplink.upload_ended()
         exchange.finish(sent=delivery.moved)
@@ -202,8 +209,21 @@ class TransferServer:
             # A copy that is not on its way here any more is no fault of this node's.
             self._log(delivery, digest, to=request.sender)
 
+    def _has_no_more(self, digest: Digest, status: PartialStatus, child: TailRequest) -> bool:
+        """Return whether a child would wait in vain: for a pull that ended, or a request that comes again.
+
+        A request that gave its slot back comes when its turn comes, seconds later. Whoever was told to read
+        from this node, as one that would have bytes, has better sources by then, and holds a slot meanwhile.
+        """
+        is_waiting = status.offset <= child.offset and status.offset < status.total
+        return is_waiting and self._is_given_up(digest, status.offset)
+
     async def _send(
-        self, sock: trio.socket.SocketType, source: BlobReader | PartialBlob, body: ByteRange
+        self,
+        sock: trio.socket.SocketType,
+        digest: Digest,
+        source: BlobReader | PartialBlob,
+        body: ByteRange,
     ) -> tuple[str, Delivery]:
         if isinstance(source, BlobReader):
             kind = "read" if source.fileno() is None else "file"
@@ -211,7 +231,13 @@ class TransferServer:
                 sock, source, body.start, body.length, throttle=self._throttle, meter=self._uplink
             )
         return GROWING, await self._pump.send_growing(
-            sock, source, body.start, body.length, throttle=self._throttle, meter=self._uplink
+            sock,
+            source,
+            body.start,
+            body.length,
+            is_over=partial(self._is_given_up, digest),
+            throttle=self._throttle,
+            meter=self._uplink,
         )
 
     def _log(self, delivery: Delivery, digest: Digest, *, to: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -61,16 +62,33 @@ class Family:
     ended_at: float = -math.inf
     """When the last one did."""
 
+    _looking: trio.Lock = field(default_factory=trio.Lock)
     _holders: Holders | None = None
     _found_at: float = 0.0
 
-    def known_holders(self, now: float) -> Holders | None:
-        """Return what a lookup for one of the streams found, while it is fresh."""
-        return self._holders if now < self._found_at + HOLDERS_KEPT else None
+    @property
+    def known_holders(self) -> Holders | None:
+        """What a lookup for one of the streams found, while it is fresh."""
+        return self._holders if trio.current_time() < self._found_at + HOLDERS_KEPT else None
 
-    def remember(self, holders: Holders, now: float) -> None:
-        """Keep what a lookup found, for the streams that begin next."""
-        self._holders, self._found_at = holders, now
+    async def find(self, look_up: Callable[[], Awaitable[Holders]]) -> Holders:
+        """Return what is known, or look it up for all streams: who comes meanwhile waits for the same.
+
+        Raises:
+            RoutingError: the lookup raised it; whoever waited for it looks for itself.
+        """
+        async with self._looking:
+            return self.known_holders or await self.find_anew(look_up)
+
+    async def find_anew(self, look_up: Callable[[], Awaitable[Holders]]) -> Holders:
+        """Look it up for a stream whose holders failed, and for those that begin next.
+
+        Raises:
+            RoutingError: the lookup raised it.
+        """
+        started_at = trio.current_time()
+        self._holders, self._found_at = await look_up(), started_at
+        return self._holders
 
     def loads(self) -> Counter[str]:
         """Return how many of the streams each holder serves."""

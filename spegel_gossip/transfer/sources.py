@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import structlog
 import trio
@@ -59,6 +60,9 @@ class Sources:
         self._family = family
         self._spreading = spreading
         self._growing: dict[str, Holders] = {}
+        self._lapsed: set[str] = set()
+        """Growing sources that had nothing to give once."""
+
         self._named: dict[str, Holders] = {}
         self._waiting: OrderedDict[str, Peer] = OrderedDict()
         self._tried: set[str] = set()
@@ -144,6 +148,15 @@ class Sources:
                 spreading.stalled.append(Complaint(peer.name, trio.current_time()))
             case Reason.BUSY:
                 spreading.busy.append(peer.name)
+            case Reason.SLOW if peer.name in self._growing:
+                # The line may be this node's own. Taken for failed, with all others behind it in the chain,
+                # the owner would send this node upstream; so it names another if there is one, or the same.
+                spreading.busy.append(peer.name)
+            case Reason.MISS | Reason.EMPTY if peer.name in self._growing and peer.name not in self._lapsed:
+                # Its request gave a slot back, or has not come yet. Taken for failed it is named no more
+                # for long, and if it is the one that fetches, whoever asked is sent upstream as well.
+                self._lapsed.add(peer.name)
+                spreading.busy.append(peer.name)
             case _:
                 spreading.failed.append(peer.name)
 
@@ -160,28 +173,27 @@ class Sources:
             patience = found.patience or stall_patience(1)
             self._growing[name] = self._named[name] = replace(found, holders=(other,), patience=patience)
 
-    async def _find(self, now: float) -> Holders:
+    async def _find(self) -> Holders:
         if self._spreading is not None and (self._family is None or len(self._family.members) == 1):
             # One source to attach to, meant for this stream alone.
             return await self._spreading.find()
         # One range of several takes its share from each whole copy; only without any it waits in line.
+        look_up = partial(self._router.lookup, self._digest, self._purpose)
         try:
-            found = await self._router.lookup(self._digest, self._purpose)
+            if self._family is None:
+                return await look_up()
+            return await (self._family.find_anew if self._tried else self._family.find)(look_up)
         except RoutingError:
             if self._spreading is None:
                 raise
             return await self._spreading.find()
-        if self._family is not None:
-            self._family.remember(found, now)
-        return found
 
     async def _look_up(self) -> None:
-        family, now = self._family, trio.current_time()
-        found = None if family is None or self._tried else family.known_holders(now)
+        known = None if self._family is None or self._tried else self._family.known_holders
         try:
-            self._take(await self._find(now) if found is None else found)
+            self._take(known or await self._find())
             while self._may_know_others and not self._waiting:
-                self._take(await self._find(trio.current_time()))
+                self._take(await self._find())
         except RoutingError:
             if not self._tried and not self._banned:
                 raise

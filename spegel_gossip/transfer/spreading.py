@@ -10,6 +10,7 @@ import trio
 from spegel_gossip.content import ContentNotFoundError, ContentStore, ContentStoreError, PartialStatus
 from spegel_gossip.directory.complaints import Complaint
 from spegel_gossip.errors import SpegelGossipError
+from spegel_gossip.fetching import SlotYieldedError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import (
     FetchNeed,
@@ -19,6 +20,7 @@ from spegel_gossip.routing import (
     Peer,
     Purpose,
     Router,
+    SlotWantedError,
 )
 from spegel_gossip.swarm.patience import HOLD_TIMEOUT, Yields
 from spegel_gossip.transfer import metrics
@@ -90,13 +92,16 @@ class Spreading:
         """Return a live member as somebody who can be talked to."""
         return self._router.peer(name)
 
-    def take_yield_at_once(self, digest: Digest) -> bool:
-        """Return whether a request that has just come gives its slot back, and count it: only once a blob."""
+    def gives_way(self, digest: Digest) -> bool:
+        """Return whether a request that has just come takes a lease or gives its slot back: only once a blob.
+
+        It asks first. Of a lease it takes the place in line now, behind fewer requests than it would later.
+        """
         given_at = self._yields.last_at(digest, trio.current_time())
         if given_at is not None:
             self._router.slot_came_back(given_at)
             return False
-        return self._router.want_slots(but=digest) and self.take_yield(digest)
+        return self._router.want_slots(but=digest) and self.may_yield(digest)
 
     async def wait_until_slot_is_wanted(self, digest: Digest) -> None:
         """Return once a request has been held for as long as it may be while a lease here has no byte.
@@ -162,6 +167,8 @@ class SpreadingLookup:
         self.failed: list[str] = []
         self.stalled: list[Complaint] = []
         self.busy: list[str] = []
+        self.gives_way = False
+        """Whether the next lookup takes a lease, or has the slot given back."""
 
     @property
     def total(self) -> int:
@@ -190,6 +197,7 @@ class SpreadingLookup:
 
         Raises:
             RoutingError: as for `Spreading.find`.
+            SlotYieldedError: nobody, since the slot is wanted; containerd asks again.
         """
         await trio.sleep_until(self._found_at + FIND_INTERVAL)
         self._found_at = trio.current_time()
@@ -202,12 +210,18 @@ class SpreadingLookup:
             waited=trio.current_time() - self._begun_at,
             is_blind=not self._is_readable,
             is_last=not (self._can_yield and self.total and self._spreading.may_yield(self._digest)),
+            gives_way=self.gives_way,
         )
+        self.gives_way = False
         self.busy.clear()
         try:
             return await self._spreading.find(self._digest, need)
+        except SlotWantedError:
+            if self._spreading.take_yield(self._digest):
+                raise SlotYieldedError(self._digest, self.total) from None
         except OwnersUnreachableError:
             return await self._router.lookup(self._digest, Purpose.FETCH)
+        return await self.find()  # the last answer without a byte was taken meanwhile
 
 
 async def begins_first(begin: Callable[[], Awaitable[None]], wait: Callable[[], Awaitable[None]]) -> bool:

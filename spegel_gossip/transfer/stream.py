@@ -243,6 +243,8 @@ class PeerBlobStream:
         is_growing = self._opener.sources.stall_patience(segment.peer) is not None
         self._experience.reports.received(self.digest, moved, is_growing=is_growing)
         seconds = trio.current_time() - segment.begun_at
+        if is_growing:
+            self._drip.left(moved, seconds=seconds)
         self._router.report_transfer(segment.source, moved_bytes=moved, seconds=seconds)
         if moved:
             self._experience.blame.gave(self.digest, segment.source)

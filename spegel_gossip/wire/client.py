@@ -25,8 +25,8 @@ from spegel_gossip.wire.response import PeerAnswer, PeerResponse, read_body, rea
 from spegel_gossip.wire.streams import send_all, without_delay
 from spegel_gossip.wire.tls import PeerTls
 
-CONNECT_TIMEOUT = 1.0
-"""Seconds for each address of a member."""
+CONNECT_TIMEOUT = 1.5
+"""Seconds for each address of a member: the kernel sends a first packet that is lost again after one."""
 
 CALL_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 30.0

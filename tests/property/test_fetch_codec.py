@@ -30,6 +30,7 @@ asks = st.builds(
     busy=st.lists(u64, max_size=MAX_FAILED_TOLD).map(tuple),
     together=u64,
     stalled_ms=st.lists(u64, max_size=MAX_FAILED_TOLD).map(tuple),
+    gives_way=st.booleans(),
 )
 told = st.builds(
     FetchTold,

@@ -46,6 +46,7 @@ class Ask:
     stalled_ago: float
     must_decide: bool
     is_urgent: bool
+    gives_way: bool
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ class Pass:
 
 few = st.lists(nodes, max_size=2, unique=True).map(tuple)
 rarely = st.sampled_from([False] * 4 + [True])
-asks = st.builds(Ask, nodes, offsets, st.booleans(), few, few, st.floats(0.0, 5.0), rarely, st.booleans())
+asks = st.builds(
+    Ask, nodes, offsets, st.booleans(), few, few, st.floats(0.0, 5.0), rarely, st.booleans(), rarely
+)
 says = st.builds(Say, nodes, offsets, st.sampled_from([ProgressState.ARRIVING] * 3 + list(ProgressState)))
 learns = st.builds(Learn, few, rarely, st.booleans())
 passes = st.builds(Pass, st.floats(0.0, 2.0) | st.floats(0.0, 40.0))
@@ -131,12 +134,25 @@ class Owner:
     def _ask(self, step: Ask) -> None:
         self.ids += 1
         total = TOTAL if step.has_total else 0
-        ask = FetchAsk(self.ids, KEY, 0, step.offset, total, step.must_decide, step.is_urgent)
+        ask = FetchAsk(
+            self.ids,
+            KEY,
+            0,
+            step.offset,
+            total,
+            step.must_decide,
+            step.is_urgent,
+            gives_way=step.gives_way,
+        )
         self.parents.pop(step.name, None)
         stalled = tuple(Complaint(name, self.now - step.stalled_ago) for name in step.stalled)
         told = self.leases.ask(step.name, ask, step.failed, stalled, self.now, 1_000)
         if told.verdict == Verdict.LEASE and told.token != self.tokens.get(step.name):
             assert step.must_decide or (self.known.is_first and not self.known.is_young)
+        if step.gives_way:
+            assert told.verdict != Verdict.ATTACH
+            spread = self.leases.spread_of(KEY)
+            assert spread is None or step.name not in spread.waiting
         self._heed(step.name, told)
 
     def _heed(self, name: str, told: FetchTold) -> None:

@@ -163,6 +163,18 @@ def test_containerds_that_ask_in_an_order_of_their_own_are_little_later(
     assert swarm.makespan < times * sum(sizes) / (0.2 * GBIT)
 
 
+@pytest.mark.parametrize("n", [8, 30])
+def test_of_sixty_layers_leases_are_taken_before_the_line_for_slots_is_long(n: int) -> None:
+    swarm = herd(n, [1_700_000] * 60, has_manifest=True)
+    swarm.pull(spread=0.1)
+    swarm.run(60.0)
+    assert_all_done(swarm)
+    assert swarm.egress == 1.0
+    # Given back unasked, slots came back to leases behind sixty requests: 6.9 and 7.1 s.
+    assert swarm.makespan < 5.2
+    assert swarm.yields < 100
+
+
 def test_where_slots_are_not_shared_hardly_any_are_given_back() -> None:
     swarm = herd(8, [5 * MIB] * 20, has_shared_slots=False, has_manifest=True, registry_rate=0.02 * GBIT)
     swarm.pull(spread=0.1)

@@ -72,8 +72,16 @@ class Link:
         """Run something that blocks, in one of the few threads.
 
         A cancelled caller goes on at once; the thread ends by the call's own deadline.
+
+        Raises:
+            ContentStoreUnavailableError: the disk failed, or there are no descriptors left.
         """
-        return await trio.to_thread.run_sync(function, *args, limiter=self._limiter, abandon_on_cancel=True)
+        try:
+            return await trio.to_thread.run_sync(
+                function, *args, limiter=self._limiter, abandon_on_cancel=True
+            )
+        except OSError as exc:
+            raise ContentStoreUnavailableError(f"containerd's content cannot be looked at: {exc}") from exc
 
 
 def socket_trouble(address: Path) -> str | None:
@@ -81,17 +89,17 @@ def socket_trouble(address: Path) -> str | None:
 
     grpc says only "failed to connect"; the operator needs to know which of them it is.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
             probe.connect(str(address))
-        except FileNotFoundError:
-            if not address.parent.is_dir():
-                return f"{address.parent} does not exist: mount the directory of containerd's socket"
-            return f"{address} does not exist: start containerd, or correct --containerd-address"
-        except PermissionError:
-            return f"permission denied on {address}: run as root, or give this user access to the socket"
-        except ConnectionRefusedError:
-            return f"{address} refuses connections: containerd is stopped or is starting; look at its log"
-        except OSError as exc:
-            return f"{address} cannot be connected to: {exc}"
+    except FileNotFoundError:
+        if not address.parent.is_dir():
+            return f"{address.parent} does not exist: mount the directory of containerd's socket"
+        return f"{address} does not exist: start containerd, or correct --containerd-address"
+    except PermissionError:
+        return f"permission denied on {address}: run as root, or give this user access to the socket"
+    except ConnectionRefusedError:
+        return f"{address} refuses connections: containerd is stopped or is starting; look at its log"
+    except OSError as exc:
+        return f"{address} cannot be connected to: {exc}"
     return None

@@ -14,9 +14,12 @@ from pathlib import Path
 from spegel_gossip.content import ContentNotFoundError, ContentStoreUnavailableError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.oci.errors import InvalidDigestError
-from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES
+from spegel_gossip.oci.manifest import MAX_MANIFEST_BYTES, MAX_SIZE
 
 ALGORITHMS = ("sha256", "sha512")
+
+INGEST_DATA = "data"
+"""The growing file in an ingest's directory."""
 
 MAX_INGESTS = 1_024
 """Open ingests followed at once, each one inotify watch. A node pulls a few dozen blobs at a time;
@@ -103,13 +106,14 @@ class ContentRoot:
         return self._ingest_file(ingest_id, "ref") or None
 
     def ingest_total(self, ingest_id: str) -> int:
-        """Return the size that an ingest will have, or 0 if its writer did not say."""
+        """Return the size that an ingest will have, or 0 where its writer said none that can be."""
         text = self._ingest_file(ingest_id, "total")
-        return int(text) if text.isascii() and text.isdigit() else 0
+        is_size = text.isascii() and text.isdigit() and len(text) < len(str(MAX_SIZE))
+        return int(text) if is_size else 0
 
     def ingest_data(self, ingest_id: str) -> Path:
         """Return the growing file of an ingest."""
-        return self.ingests / ingest_id / "data"
+        return self.ingests / ingest_id / INGEST_DATA
 
     def ingest_size(self, ingest_id: str) -> int:
         """Return how far the growing file of an ingest is.
@@ -117,7 +121,7 @@ class ContentRoot:
         Raises:
             OSError: it is not there, or the disk failed.
         """
-        return _size(f"{self._ingests}/{ingest_id}/data")
+        return _size(f"{self._ingests}/{ingest_id}/{INGEST_DATA}")
 
     def _ingest_file(self, ingest_id: str, name: str) -> str:
         try:

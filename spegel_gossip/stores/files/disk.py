@@ -12,7 +12,13 @@ import trio
 
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.stores import metrics
-from spegel_gossip.stores.files.content_root import ALGORITHMS, MAX_INGESTS, ContentRoot, digest_of_file
+from spegel_gossip.stores.files.content_root import (
+    ALGORITHMS,
+    INGEST_DATA,
+    MAX_INGESTS,
+    ContentRoot,
+    digest_of_file,
+)
 from spegel_gossip.stores.files.ingests import Ingests
 from spegel_gossip.stores.files.inotify import FileEvent, Inotify, Mask
 
@@ -192,6 +198,7 @@ class _Watches:
 
     def _handle(self, events: list[FileEvent]) -> bool:
         changed: dict[str, None] = {}
+        left: dict[str, None] = {}
         removed: dict[Digest, None] = {}
         for event in events:
             if Mask.QUEUE_OVERFLOW & event.mask:
@@ -204,7 +211,12 @@ class _Watches:
                 self._ids.pop(event.watch, None)
                 self._algorithms.pop(event.watch, None)
             elif event.watch in self._ids:
-                changed[self._ids[event.watch]] = None
+                ingest_id = self._ids[event.watch]
+                changed[ingest_id] = None
+                if event.name == INGEST_DATA and event.mask & Mask.CLOSE_WRITE:
+                    left[ingest_id] = None
+                elif event.name == INGEST_DATA:
+                    left.pop(ingest_id, None)
             elif event.watch in self._algorithms:
                 self._handle_blob(event, removed)
             else:
@@ -212,6 +224,8 @@ class _Watches:
         self._news.on_removal([digest for digest in removed if self._root.blob_size(digest) is None])
         for ingest_id in changed:
             self._ingests.refresh(self._root, ingest_id)
+        for ingest_id in left:
+            self._ingests.left(self._root, ingest_id)
         return True
 
     def _handle_blob(self, event: FileEvent, removed: dict[Digest, None]) -> None:

@@ -145,6 +145,13 @@ class Ingests:
                 return
         self._show(ingest.digest)
 
+    def left(self, root: ContentRoot, ingest_id: str) -> None:
+        """Take note that an ingest's writer closed it: to commit it, or because the pull has ended."""
+        self.refresh(root, ingest_id)
+        ingest = self._ingests.get(ingest_id)
+        if ingest is not None and ingest.offset < ingest.total and ingest is self.find(ingest.digest):
+            self._inventory.leave_partial(ingest.digest)
+
     def end(self, root: ContentRoot, ingest_id: str) -> None:
         """Take note that an ingest's data or directory is gone: committed or aborted."""
         self._foreign.pop(ingest_id, None)

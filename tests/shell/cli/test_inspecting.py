@@ -131,9 +131,16 @@ async def ring(query: Mapping[str, str]) -> RingShape:
 async def holders(query: Mapping[str, str]) -> HoldersShape:
     key = query["key"]
     if key == DIGEST:
-        return {"key": key, "owners": ["node-a"], "holders": []}
+        return {"key": key, "owners": ["node-a"], "holders": [], "named_by": {"node-a": []}}
     holder = {"name": "node-b", "zone": "", "kind": "complete", "size": 1536}
-    return {"key": key, "digest": DIGEST, "owners": ["node-a"], "holders": [holder]}  # type: ignore[list-item]
+    named_by = {"node-a": ["node-b"]}
+    return {
+        "key": key,
+        "digest": DIGEST,
+        "owners": ["node-a"],
+        "holders": [holder],  # type: ignore[list-item]
+        "named_by": named_by,
+    }
 
 
 @pytest.fixture

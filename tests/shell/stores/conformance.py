@@ -22,6 +22,7 @@ from spegel_gossip.content import (
     ContentStore,
     ContentStoreUnavailableError,
     PartialChanged,
+    PartialLeft,
     PartialRemoved,
     PartialStatus,
     TagChanged,
@@ -43,6 +44,8 @@ class IngestInHand(Protocol):
     async def commit(self) -> None: ...
 
     async def abort(self) -> None: ...
+
+    async def keep(self) -> None: ...
 
 
 class Witness:
@@ -71,6 +74,8 @@ class Witness:
                 self.partials[digest] = status
             case PartialRemoved(digest):
                 del self.partials[digest]
+            case PartialLeft():
+                pass
             case AvailabilityChanged(availability):
                 self.availability = availability
         self._heard.set()
@@ -126,6 +131,16 @@ async def read_all(store: ContentStore, digest: Digest) -> bytes:
     finally:
         await reader.aclose()
         await reader.aclose()
+
+
+async def begin_half(bench: Bench) -> tuple[IngestInHand, Digest]:
+    """Let a first MiB of two arrive, and be seen to."""
+    data = os.urandom(2 * MIB)
+    digest = Digest.of(data)
+    ingest = await bench.begin_ingest(digest, len(data))
+    await ingest.write(data[:MIB])
+    await bench.witness.until(lambda: digest in bench.witness.partials)
+    return ingest, digest
 
 
 class StoreConformance:
@@ -314,12 +329,28 @@ class StoreConformance:
         assert os.pread(partial.fileno(), MIB, 0) == data
         await partial.aclose()
 
-    async def test_an_ingest_that_is_aborted_ends(self, bench: Bench) -> None:
+    async def test_an_ingest_that_nobody_writes_to_any_more_stays_and_is_told(self, bench: Bench) -> None:
+        ingest, digest = await begin_half(bench)
+        assert PartialLeft(digest) not in bench.witness.events
+
+        await ingest.keep()
+
+        await bench.witness.until(lambda: PartialLeft(digest) in bench.witness.events)
+        assert bench.store.partials()[digest].total == 2 * MIB
+
+    async def test_a_commit_is_not_told_as_an_end(self, bench: Bench) -> None:
         data = os.urandom(2 * MIB)
         digest = Digest.of(data)
         ingest = await bench.begin_ingest(digest, len(data))
-        await ingest.write(data[:MIB])
-        await bench.witness.until(lambda: digest in bench.witness.partials)
+        await ingest.write(data)
+        await ingest.commit()
+        await bench.witness.until(
+            lambda: digest in bench.witness.blobs and digest not in bench.witness.partials
+        )
+        assert PartialLeft(digest) not in bench.witness.events
+
+    async def test_an_ingest_that_is_aborted_ends(self, bench: Bench) -> None:
+        ingest, digest = await begin_half(bench)
         partial = await bench.store.open_partial(digest)
 
         await ingest.abort()

@@ -123,3 +123,13 @@ async def test_a_total_that_was_written_after_the_first_look_is_known_to_whoever
     growing = ingests.open(root, DIGEST)
     assert growing.poll() == PartialStatus(5, 20)
     await growing.aclose()
+
+
+@pytest.mark.parametrize("total", ["9" * 20, "-1", "many", "\u0663"])
+async def test_a_total_that_cannot_be_is_none(
+    root: CountingRoot, ingests: Ingests, inventory: Inventory, total: str
+) -> None:
+    directory = begin(root, "one", f"k8s.io/1/layer-{DIGEST}")
+    (directory / "total").write_text(total)
+    ingests.scan(root)
+    assert inventory.partials[DIGEST] == PartialStatus(5, 0)

@@ -1,14 +1,22 @@
+import errno
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from spegel_gossip.stores.containerd.link import socket_trouble
+from spegel_gossip.content import ContentStoreUnavailableError
+from spegel_gossip.stores.containerd.config import ContainerdConfig
+from spegel_gossip.stores.containerd.link import Link, socket_trouble
 
 NOBODY = 65_534
+
+
+def without_descriptors(*_: object) -> NoReturn:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 @contextmanager
@@ -63,3 +71,16 @@ def test_missing_permission_is_told_as_such(tmp_path: Path) -> None:
 
     assert reason is not None
     assert "permission denied" in reason
+
+
+def test_no_descriptor_to_be_had_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", without_descriptors)
+    reason = socket_trouble(tmp_path / "sock")
+    assert reason is not None
+    assert "Too many open files" in reason
+
+
+async def test_a_disk_that_fails_is_a_containerd_that_cannot_be_followed(tmp_path: Path) -> None:
+    link = Link(ContainerdConfig(address=tmp_path / "sock", root=tmp_path))
+    with pytest.raises(ContentStoreUnavailableError, match="Too many open files"):
+        await link.run(without_descriptors)

@@ -26,6 +26,9 @@ class MemoryIngestInHand:
     async def abort(self) -> None:
         self.ingest.abort()
 
+    async def keep(self) -> None:
+        self.ingest.keep()
+
 
 @dataclass
 class MemoryBench:

@@ -84,13 +84,13 @@ async def serve_store(
         place_of: Place | None = None,
         *,
         max_partial_uploads: int = 8,
-        is_idle: Callable[[Digest], bool] = lambda _digest: False,
+        is_given_up: Callable[[Digest, int], bool] = lambda _digest, _offset: False,
     ) -> Peer:
         sockets = open_peer_sockets("127.0.0.1", 0)
         stack.callback(sockets.close)
         server = PeerServer(sockets.tcp, credentials(name), clock=time.time)
         limits = replace(config, max_partial_uploads=max_partial_uploads)
-        TransferServer(store, server, limits, pump=Pump(), place_of=place_of, is_idle=is_idle)
+        TransferServer(store, server, limits, pump=Pump(), place_of=place_of, is_given_up=is_given_up)
         await running.start(server.run)
         return Peer(name, "", (Address("127.0.0.1", sockets.port),))
 

@@ -8,6 +8,7 @@ from spegel_gossip.fetching import BlobStream
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import FetchNeed, Holders, NoHolderError, Peer
 from spegel_gossip.splice.delivery import Delivery
+from spegel_gossip.swarm.patience import LAG_PATIENCE
 from spegel_gossip.testing.holders import TableRouter
 from spegel_gossip.testing.memory_store import MemoryStore
 from spegel_gossip.transfer.config import TransferConfig
@@ -51,11 +52,30 @@ class Owner(FreeSlots):
         return self.members.get(name)
 
 
+class OneAfterTheOther(Owner):
+    """Names another source each time that it is asked."""
+
+    async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
+        self.named = [list(self.members.values())[len(self.needs)]]
+        return await super().lookup_to_fetch(digest, need)
+
+
 def fetcher_of(owner: Owner, client: PeerClient, digest: Digest) -> PeerBlobFetcher:
     store: ContentStore = (memory := MemoryStore())
     memory.begin_ingest(digest, total=SIZE)
     config = TransferConfig(stall_timeout=PATIENCE)
     return PeerBlobFetcher(TableRouter(), client, config, spreading=Spreading(owner, store))
+
+
+async def received_beside(
+    write: Callable[[], Awaitable[None]], fetcher: PeerBlobFetcher, digest: Digest, consume: Consume
+) -> bytes:
+    """Return what comes of a blob while something is written beside it, which ends with it."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        _, received = await consume(await fetcher.open(digest))
+        nursery.cancel_scope.cancel()
+    return received
 
 
 @pytest.mark.parametrize("starts", [(0, PART), (0, PART, 2 * PART), (2 * PART, 0)])
@@ -100,7 +120,9 @@ async def test_a_copy_that_nobody_sends_its_holder_any_more_is_left_before_its_f
     digest = waiting.begin_ingest(Digest.of(data), total=SIZE).digest
     whole.begin_ingest(digest, total=SIZE).write(data)
     idle: list[Digest] = []
-    parent = await serve_store("parent", waiting, lambda _digest: (0, 1), is_idle=idle.__contains__)
+    parent = await serve_store(
+        "parent", waiting, lambda _digest: (0, 1), is_given_up=lambda digest, _offset: digest in idle
+    )
     other = await serve_store("other", whole, lambda _digest: (0, 1))
     owner = Owner(parent, other, patience=LIMIT)
     fetcher = fetcher_of(owner, client, digest)
@@ -120,7 +142,44 @@ async def test_a_copy_that_nobody_sends_its_holder_any_more_is_left_before_its_f
             idle.append(digest)
 
     assert got == [data]
-    assert owner.needs[1].failed == ("parent",)
+    assert (owner.needs[1].busy, owner.needs[1].failed) == (("parent",), ()), "it may be fed again soon"
+
+
+@pytest.mark.parametrize("ends_first", [False, True])
+async def test_a_copy_whose_pull_has_ended_is_read_to_where_it_stands_and_left(
+    client: PeerClient,
+    serve_store: Callable[..., Awaitable[Peer]],
+    consume: Consume,
+    blob: Callable[[int], bytes],
+    ends_first: bool,
+) -> None:
+    data = blob(SIZE)
+    ended, whole = MemoryStore(), MemoryStore()
+    ingest = ended.begin_ingest(Digest.of(data), total=SIZE)
+    ingest.write(data[:PART])
+    digest = ingest.digest
+    whole.begin_ingest(digest, total=SIZE).write(data)
+    pulls: list[Digest] = [] if ends_first else [digest]
+    parent = await serve_store(
+        "parent", ended, lambda _digest: (0, 1), is_given_up=lambda digest, _offset: digest not in pulls
+    )
+    other = await serve_store("other", whole, lambda _digest: (0, 1))
+    owner = OneAfterTheOther(parent, other, patience=LIMIT)
+    got = []
+
+    async def read() -> None:
+        _, received = await consume(await fetcher_of(owner, client, digest).open(digest))
+        got.append(received)
+
+    with trio.fail_after(LIMIT / 2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await owner.asked.wait()
+            await trio.sleep(0.2)
+            assert len(owner.needs) == (2 if ends_first else 1), "its next byte is waited for until the end"
+            pulls.clear()
+    assert got == [data]
+    assert [need.offset for need in owner.needs] == [0, PART]
 
 
 async def test_a_copy_that_goes_on_from_its_own_bytes_is_sent_whoever_sends_it(
@@ -133,7 +192,9 @@ async def test_a_copy_that_goes_on_from_its_own_bytes_is_sent_whoever_sends_it(
     store = MemoryStore()
     ingest = store.begin_ingest(Digest.of(data), total=SIZE)
     ingest.write(data[:PART])
-    parent = await serve_store("parent", store, lambda _digest: (0, 1), is_idle=lambda _digest: True)
+    parent = await serve_store(
+        "parent", store, lambda _digest: (0, 1), is_given_up=lambda _digest, offset: not offset
+    )
     fetcher = fetcher_of(Owner(parent), client, ingest.digest)
     with trio.fail_after(LIMIT):
         stream = await fetcher.open(ingest.digest)
@@ -250,13 +311,40 @@ async def test_a_growing_source_from_which_bytes_only_drip_is_left_at_the_byte_w
             growing.write(data[offset : offset + 1])
 
     with trio.fail_after(LIMIT):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(write)
-            _, received = await consume(await fetcher_of(owner, client, digest).open(digest))
-            nursery.cancel_scope.cancel()
+        received = await received_beside(write, fetcher_of(owner, client, digest), digest, consume)
 
     assert received == data
     # The owner is to weigh it: a source that has nothing more to send is not at fault.
     assert {complaint.source for complaint in owner.needs[-1].stalled} == {"fast"}
     assert not owner.needs[-1].failed
     assert owner.needs[-1].offset >= 2 * PART
+
+
+async def test_a_source_that_drips_is_left_though_the_fast_one_before_it_was_never_waited_for(
+    client: PeerClient,
+    serve_store: Callable[..., Awaitable[Peer]],
+    consume: Consume,
+    blob: Callable[[int], bytes],
+) -> None:
+    data = blob(SIZE)
+    digest = Digest.of(data)
+    silent, dripping, other = MemoryStore(), MemoryStore(), MemoryStore()
+    silent.begin_ingest(digest, total=SIZE).write(data[: 2 * PART])
+    drop = dripping.begin_ingest(digest, total=SIZE)
+    drop.write(data[: 2 * PART])
+    other.begin_ingest(digest, total=SIZE).write(data)
+    stores = {"silent": silent, "dripping": dripping, "other": other}
+    peers = [await serve_store(name, store, lambda _digest: (0, 1)) for name, store in stores.items()]
+    owner = OneAfterTheOther(*peers, patience=1.0)
+
+    async def drip() -> None:
+        for offset in range(2 * PART, SIZE):
+            await trio.sleep(0.05)
+            drop.write(data[offset : offset + 1])
+
+    # Sooner than a source is asked about from which nobody expects more.
+    with trio.fail_after(LAG_PATIENCE):
+        received = await received_beside(drip, fetcher_of(owner, client, digest), digest, consume)
+
+    assert received == data
+    assert [complaint.source for complaint in owner.needs[-1].stalled] == ["silent", "dripping"]

@@ -12,7 +12,16 @@ from spegel_gossip.content import ContentStore
 from spegel_gossip.errors import SpegelGossipError
 from spegel_gossip.fetching import BlobStream, SlotYieldedError
 from spegel_gossip.oci.digest import Digest
-from spegel_gossip.routing import AllHoldersFailedError, FetchNeed, Holders, NoHolderError, Peer, Purpose
+from spegel_gossip.routing import (
+    AllHoldersFailedError,
+    FetchLeasedError,
+    FetchNeed,
+    Holders,
+    NoHolderError,
+    Peer,
+    Purpose,
+    SlotWantedError,
+)
 from spegel_gossip.splice.delivery import Delivery, Ending
 from spegel_gossip.swarm.patience import HOLD_TIMEOUT, MAX_YIELDS
 from spegel_gossip.testing.blob_sources import Then
@@ -45,10 +54,15 @@ class Owners:
         self.byteless = byteless
         self.is_pressed = False
         self.came_back: list[float] = []
+        self.word: type[SlotWantedError | FetchLeasedError] = SlotWantedError
+        """What one that gives way is told."""
+
         self._answers = list(answers)
 
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
         self.needs.append(need)
+        if need.gives_way:
+            raise self.word(digest)
         if not self._answers:
             await trio.sleep_forever()
         await trio.lowlevel.checkpoint()
@@ -112,15 +126,25 @@ async def test_where_more_leases_wait_a_slot_is_given_back_at_once_and_once(clie
     fetcher = fetcher_of(owners, client, digest, answer_timeout=HOLD_TIMEOUT * 5)
     with trio.fail_after(LONG / 3), pytest.raises(SlotYieldedError):
         await fetcher.open(digest)
-    assert owners.needs == [], "nobody is asked for what is not waited for"
+    assert [need.gives_way for need in owners.needs] == [True]
     assert owners.came_back == []
     given_by = trio.current_time()
 
     with trio.fail_after(LONG / 3), pytest.raises(SlotYieldedError):
         await fetcher.open(digest)
-    assert len(owners.needs) == 1, "the second time it waits as long as it may"
+    assert [need.gives_way for need in owners.needs] == [True, False], "then it waits as long as it may"
     [given_at] = owners.came_back
     assert given_at == pytest.approx(given_by, abs=1.0)
+
+
+async def test_where_more_leases_wait_a_further_one_is_taken_all_the_same(client: PeerClient) -> None:
+    digest = Digest.of(b"waiting")
+    owners = Owners()
+    owners.is_pressed, owners.word = True, FetchLeasedError
+    fetcher = fetcher_of(owners, client, digest)
+    with trio.fail_after(LONG / 3), pytest.raises(FetchLeasedError):
+        await fetcher.open(digest)
+    assert [need.gives_way for need in owners.needs] == [True]
 
 
 async def test_who_bears_no_answer_without_a_byte_gets_none(client: PeerClient) -> None:

@@ -54,11 +54,16 @@ class Owner:
         is_blind: bool = False,
         busy: tuple[str, ...] = (),
         together: int = 0,
+        gives_way: bool = False,
         key: PackedKey = KEY,
         patiently: bool = True,
+        is_repeated: bool = False,
     ) -> FetchTold:
-        """Ask, and unless told otherwise wait for as long as askers are gathered."""
-        self._ids += 1
+        """Ask, and unless told otherwise wait for as long as askers are gathered.
+
+        Repeated, it is the last question once more.
+        """
+        self._ids += not is_repeated
         ask = FetchAsk(
             self._ids,
             key,
@@ -72,6 +77,7 @@ class Owner:
             is_blind=is_blind,
             busy=tuple(name_hash(name) for name in busy),
             together=together,
+            gives_way=gives_way,
         )
         complaints = tuple(Complaint(one, self.now - stalled_ago) for one in stalled)
         told = self.leases.ask(name, ask, failed, complaints, self.now, 1_000)

@@ -3,7 +3,13 @@ import pytest
 from spegel_gossip.directory.fetch_messages import FetchTold, ProgressState, Verdict
 from spegel_gossip.directory.granting import CROWD_INTERVAL, FETCHED_AT_ONCE, SHARING_INTERVAL
 from spegel_gossip.directory.keys import pack_key
-from spegel_gossip.directory.leases import ANSWERS_AT_ONCE, BUSY_INTERVAL, UNASKED
+from spegel_gossip.directory.leases import (
+    ANSWERS_AT_ONCE,
+    BUSY_INTERVAL,
+    LOOK_INTERVAL,
+    LOOKED_AT_ONCE,
+    UNASKED,
+)
 from spegel_gossip.directory.parents import MAX_CHILDREN, SPARE_INTERVAL, Known
 from spegel_gossip.directory.spread import FIRST_STEP_TIMEOUT, GATHER_INTERVAL
 from spegel_gossip.oci.digest import Digest
@@ -50,6 +56,30 @@ def test_a_burdened_asker_that_stays_the_only_one_gets_the_lease_after_a_tenth_o
     assert timer_at is not None
     assert timer_at <= owner.now + SHARING_INTERVAL
     assert answered(owner, SHARING_INTERVAL)["n0"].verdict == Verdict.LEASE
+
+
+def test_who_gives_way_takes_the_lease_where_nobody_has_it() -> None:
+    assert Owner().ask("n0", gives_way=True).verdict == Verdict.LEASE
+
+
+@pytest.mark.parametrize("known", [Known(), Known(is_young=True)])
+def test_who_gives_way_is_neither_told_whom_to_read_from_nor_kept_in_the_line(known: Known) -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.known = known
+    assert owner.ask("n1", gives_way=True).verdict == Verdict.WAIT
+    owner.report("n0", MIB, token=token)
+    assert answered(owner, GATHER_INTERVAL) == {}
+    assert owner.leases.counts["attached"] == 0
+    assert source(owner.ask("n1")) == "n0"
+
+
+def test_who_gives_way_leaves_the_lease_to_one_with_fewer_and_takes_it_when_it_comes_again() -> None:
+    owner = Owner()
+    first = owner.ask("n0", burden=5, is_crowded=True, gives_way=True, patiently=False)
+    assert first.verdict == Verdict.WAIT
+    assert answered(owner, SHARING_INTERVAL) == {}, "it is not there to be told"
+    assert owner.ask("n0", burden=5, is_crowded=True).verdict == Verdict.LEASE
 
 
 def test_equals_get_different_blobs() -> None:
@@ -139,6 +169,26 @@ def test_a_crowd_of_hundreds_is_answered_in_turns() -> None:
     assert max(sizes) == ANSWERS_AT_ONCE
     assert sum(sizes) == 200
     assert owner.leases.counts["granted"] == 1
+
+
+def test_where_many_wait_a_report_has_them_looked_at_in_a_moment_and_not_at_once() -> None:
+    # Each of a thousand nodes says twice a second how far it is.
+    owner = Owner(zones={})
+    token = owner.ask("n0").token
+    names = [f"m{number}" for number in range(LOOKED_AT_ONCE + 1)]
+    for name in names:
+        owner.ask(name, patiently=False)
+    owner.leases.handle_timer(owner.now)
+    for _ in range(3):
+        owner.report("n0", MIB, token=token)
+        assert owner.answers() == []
+    assert owner.leases.waiting() == len(names)
+    timer_at = owner.leases.next_timer_at()
+    assert timer_at is not None
+    assert owner.now < timer_at <= owner.now + LOOK_INTERVAL
+    owner.now = timer_at
+    owner.leases.handle_timer(owner.now)
+    assert sorted(name for name, _ in owner.answers()) == sorted(names)
 
 
 def test_a_node_whose_copy_nobody_can_read_gets_the_lease_if_nobody_else_asks() -> None:
@@ -251,6 +301,9 @@ def test_a_busy_source_is_not_named_again_at_once_and_nobody_is_sent_upstream_fo
     owner.report("n0", MIB, token=token)
     assert source(owner.ask("n1")) == "n0"
     assert owner.ask("n1", busy=("n0",)).verdict == Verdict.WAIT
-    owner.now += BUSY_INTERVAL
+    owner.now += BUSY_INTERVAL / 2
+    # As long as it waits it repeats its question, and what it said in it.
+    assert owner.ask("n1", busy=("n0",), is_repeated=True).verdict == Verdict.WAIT
+    owner.now += BUSY_INTERVAL / 2
     owner.report("n0", 2 * MIB, token=token)
     assert source(dict(owner.answers())["n1"]) == "n0"

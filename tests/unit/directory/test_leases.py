@@ -251,6 +251,34 @@ def test_reports_under_a_lost_lease_do_not_bring_it_back() -> None:
     assert source(owner.ask("n1")) == "n0"
 
 
+def test_whoever_lost_its_lease_is_read_from_only_where_nobody_else_is() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.ask("n1")
+    owner.report("n0", 10 * MIB, token=token)
+    owner.report("n1", 10 * MIB)
+    owner.pass_time(3.0, ("n0", 10 * MIB, token))
+    assert owner.ask("n1", offset=10 * MIB).verdict == Verdict.LEASE
+    assert source(owner.ask("n3")) == "n1"
+    owner.report("n3", 40 * MIB)
+    owner.report("n0", 11 * MIB, token=token)
+    assert source(owner.ask("n2", offset=MIB)) == "n3"
+    assert source(owner.ask("n4", offset=MIB, failed=("n1", "n2", "n3"))) == "n0"
+
+
+def test_whoever_got_a_new_lease_from_another_owner_is_read_from_like_any_other() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.report("n0", 10 * MIB, token=token)
+    owner.now += 4.0
+    owner.leases.handle_timer(owner.now)
+    assert owner.leases.counts["lost_silent"] == 1
+    owner.report("n1", 9 * MIB)
+    owner.report("n0", 10 * MIB, token=token + 100)
+    owner.report("n0", 20 * MIB, token=token + 100)
+    assert source(owner.ask("n2", offset=MIB)) == "n0"
+
+
 def test_a_node_that_lost_a_lease_without_a_byte_is_not_the_next_to_get_it() -> None:
     owner = Owner()
     token = owner.ask("n0").token
@@ -322,6 +350,35 @@ def test_who_is_furthest_goes_on_for_those_who_wait() -> None:
     told = {name: (one.verdict, [NAMES[by] for by in one.sources]) for name, one in owner.answers()}
     assert told["n3"] == (Verdict.LEASE, [])
     assert {verdict for name, (verdict, _) in told.items() if name != "n3"} == {Verdict.ATTACH}
+
+
+def test_whoever_may_not_know_of_its_lease_gets_it_again() -> None:
+    owner = Owner()
+    assert owner.ask("n0").verdict == Verdict.LEASE
+    assert owner.ask("n1").verdict == Verdict.ATTACH
+    owner.pass_time(3.5)
+    assert owner.leases.counts["lost_silent"] == 1
+    assert owner.ask("n0").verdict == Verdict.LEASE
+
+
+def test_a_holder_that_asks_again_is_not_silent() -> None:
+    owner = Owner()
+    token = owner.ask("n0").token
+    owner.pass_time(2.9)
+    assert owner.ask("n0").token == token
+    owner.pass_time(2.9)
+    assert owner.leases.counts["lost_silent"] == 0
+
+
+def test_of_the_leases_that_two_owners_gave_one_node_the_one_that_it_speaks_of_is_kept() -> None:
+    owner = Owner()
+    lost = owner.ask("n0").token
+    for number in range(8):
+        owner.now += 0.5
+        owner.report("n0", number * MIB, token=lost + 1_000)
+        owner.leases.handle_timer(owner.now)
+    assert sum(owner.leases.counts[f"lost_{why}"] for why in ("silent", "stalled", "ended")) == 0
+    assert owner.ask("n1").verdict == Verdict.ATTACH
 
 
 def test_after_three_losses_everybody_is_refused_for_a_while() -> None:

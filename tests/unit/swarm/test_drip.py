@@ -1,4 +1,4 @@
-from spegel_gossip.swarm.patience import DRIP_RATE, Drip
+from spegel_gossip.swarm.patience import DRIP_RATE, Doubt, Drip
 
 MB = 1_000_000
 PATIENCE = 2.75
@@ -32,9 +32,31 @@ def test_a_line_that_many_share_now_is_no_drip() -> None:
     assert seconds_until_asked(dripping(25 * MB), DRIP_RATE) is None
 
 
-def test_a_registry_that_was_never_fast_does_not_drip() -> None:
-    assert seconds_until_asked(dripping(0.25 * MB), 0.25 * MB / 8) is None
-    assert seconds_until_asked(Drip(), 10.0) is None
+def test_where_bytes_never_came_fast_the_owner_is_asked_seldom() -> None:
+    # The registry may be what is slow, or the one line that it comes by.
+    for drip in (dripping(0.25 * MB), Drip()):
+        assert [seconds_until_asked(drip, 0.03 * MB) for _ in range(4)] == [11.0, 21.5, 43.0, 43.0]
+
+
+def test_a_source_is_blamed_only_by_who_got_bytes_fast_before() -> None:
+    assert Drip().came(0, waited=10.0, patience=PATIENCE) is Doubt.LAG
+    assert dripping(25 * MB).came(0, waited=10.0, patience=PATIENCE) is Doubt.BEHIND
+
+
+def test_a_rate_is_known_of_a_source_that_was_hardly_waited_for() -> None:
+    # A busy machine takes 34 MB as fast as they come: the half second of waiting in it is no sample.
+    drip = Drip()
+    assert not drip.came(34 * MB, waited=0.5, patience=PATIENCE)
+    drip.left(34 * MB, seconds=4.5)
+
+    assert seconds_until_asked(drip, 0.125 * MB) == 4.0
+
+
+def test_a_step_that_was_there_already_is_no_rate() -> None:
+    drip = Drip()
+    drip.left(1 << 20, seconds=0.01)
+
+    assert seconds_until_asked(drip, 0.14 * MB) == 14.0
 
 
 def test_what_comes_in_steps_is_no_drip_for_what_lies_between_them() -> None:

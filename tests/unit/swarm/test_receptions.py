@@ -85,10 +85,11 @@ def test_that_a_request_ended_is_told_at_once_and_once_more() -> None:
     assert receptions.report(1.0) is None
     assert receptions.next_report_at() is None
 
-    assert receptions.is_idle(A)
+    assert receptions.is_given_up(A, 0)
+    assert not receptions.is_given_up(A, 1), "it comes again, and goes on from there"
 
     receptions.asked(A, offset=0, total=10 * MIB, now=1.0)
-    assert not receptions.is_idle(A)
+    assert not receptions.is_given_up(A, 0)
     report = receptions.report(1.0)
     assert report is not None
     assert report.receptions[0].state is ReceptionState.ARRIVING
@@ -136,6 +137,16 @@ def test_a_lease_outlives_the_request_that_got_it() -> None:
     assert receptions.waiting_leases() == 1
 
 
+def test_what_is_leased_or_read_arrives_again_though_a_request_for_it_ended() -> None:
+    receptions = arriving(A, B)
+    for digest in (A, B):
+        receptions.left(digest, 0.0)
+    receptions.leased(A, 7, now=0.0)
+    receptions.attached(B, 3, "o", "n1")
+    assert [one.digest for one in receptions.leases()] == [A]
+    assert not any(receptions.is_given_up(digest, 0) for digest in (A, B))
+
+
 def test_leases_that_a_crowd_waits_for_want_the_slots_of_other_requests() -> None:
     c = Digest.parse("sha256:" + "c" * 64)
     receptions = arriving(A, B, c)
@@ -167,12 +178,30 @@ def test_a_lease_that_is_older_than_a_slot_which_came_back_does_not_wait_for_one
     assert receptions.waiting_leases() == 0, "what is known stays known"
 
 
-def test_an_end_is_told_twice_and_then_forgotten() -> None:
+def test_an_end_is_told_twice_and_lasts_until_the_next_pull() -> None:
     receptions = arriving(A)
     receptions.ended(A, is_done=False)
     assert receptions.report(1.0) is not None
     assert receptions.report(2.0) is not None
     assert receptions.report(3.0) is None
+    assert receptions.next_report_at() is None
+    # Whoever reads what is here of it looks later than that.
+    assert receptions.is_given_up(A, 5 * MIB)
+    receptions.asked(A, offset=5 * MIB, total=10 * MIB, now=4.0)
+    assert not receptions.is_given_up(A, 5 * MIB)
+
+
+def test_a_pull_that_went_on_before_the_end_of_the_last_one_was_heard_of_is_none_that_ended() -> None:
+    receptions = arriving(A, B)
+    for digest in (A, B):
+        receptions.ended(digest, is_done=False)
+    receptions.leased(A, 7, now=0.1)
+    receptions.changed(B, offset=MIB, total=10 * MIB, now=0.1)
+    assert [one.digest for one in receptions.leases()] == [A]
+    assert not any(receptions.is_given_up(digest, MIB) for digest in (A, B))
+    report = receptions.report(0.1)
+    assert report is not None
+    assert {one.state for one in report.receptions} == {ReceptionState.ARRIVING}
 
 
 def test_an_ingest_that_a_cancelled_pull_left_behind_is_forgotten() -> None:

@@ -102,6 +102,12 @@ def test_a_growing_source_that_drips_where_bytes_came_before_is_asked_about_agai
     assert verdicts == [Verdict.FINE] * 3 + [Verdict.FALLEN_BEHIND]
 
 
+def test_a_growing_source_from_which_little_ever_came_is_asked_about_too() -> None:
+    pace = Pace(CONFIG, usual=0.0, is_replaceable=False, drip=Drip(), patience=2.75)
+
+    assert [pace.judge(waited=4, moved=100_000) for _ in range(3)] == [Verdict.FINE] * 2 + [Verdict.LAGGING]
+
+
 def test_a_source_that_has_it_all_is_not_judged_by_what_growing_ones_did() -> None:
     pace = Pace(CONFIG, usual=0.0)
 

@@ -49,13 +49,15 @@ def make(
 class Owner(FreeSlots):
     """Names one source to each asker: the first that did not fail it (`routing.FetchRouter`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float | None = None) -> None:
         self.needs: list[FetchNeed] = []
+        self.patience = patience
 
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
         self.needs.append(need)
         await trio.lowlevel.checkpoint()
-        return Holders(digest, tuple(peer for peer in (A, B) if peer.name not in need.failed)[:1], 10)
+        named = tuple(peer for peer in (A, B) if peer.name not in need.failed)[:1]
+        return Holders(digest, named, 10, patience=self.patience)
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         return 0, 0
@@ -153,6 +155,46 @@ async def test_an_owner_that_names_a_banned_holder_is_asked_for_another(
     assert (await make(TableRouter(), banned=["a"], spreading=lookup).next()).name == "b"
 
 
+@pytest.mark.parametrize("reason", [Reason.MISS, Reason.EMPTY])
+@pytest.mark.parametrize(
+    ("patience", "told"),
+    [
+        (3.0, [((), ()), (("a",), ()), ((), ("a",))]),
+        (None, [((), ()), ((), ("a",))]),
+    ],
+)
+async def test_a_growing_source_that_has_nothing_to_give_has_failed_the_second_time(
+    reason: Reason,
+    patience: float | None,
+    told: list[tuple[tuple[str, ...], tuple[str, ...]]],
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    owner = Owner(patience=patience)
+    spreading = Spreading(owner, MemoryStore())
+    lookup = SpreadingLookup(TableRouter(), spreading, DIGEST, PartialStatus(0, 10), start=0, can_yield=True)
+    sources = make(TableRouter(), spreading=lookup)
+    for _ in told[1:]:
+        sources.give_up(await sources.next(), HolderFailedError(reason, "nothing came"))
+    await sources.next()
+
+    assert [(need.busy, need.failed) for need in owner.needs] == told
+
+
+@pytest.mark.parametrize(("patience", "failed"), [(3.0, ()), (None, ("a",))])
+async def test_a_growing_source_that_is_slow_is_not_blamed_for_the_line_of_whoever_asks(
+    patience: float | None, failed: tuple[str, ...], autojump_clock: trio.testing.MockClock
+) -> None:
+    owner = Owner(patience=patience)
+    spreading = Spreading(owner, MemoryStore())
+    lookup = SpreadingLookup(TableRouter(), spreading, DIGEST, PartialStatus(0, 10), start=0, can_yield=True)
+    sources = make(TableRouter(), spreading=lookup)
+    sources.give_up(await sources.next(), HolderFailedError(Reason.SLOW, "little came"))
+    await sources.next()
+
+    assert owner.needs[1].failed == failed
+    assert owner.needs[1].busy == (() if failed else ("a",))
+
+
 async def test_an_owner_is_asked_for_another_source_than_one_that_is_avoided(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -209,6 +251,29 @@ async def test_a_holder_that_was_not_needed_may_be_asked_again() -> None:
 
     assert await drain(sources) == ["b"]
     assert first == A
+
+
+async def test_streams_that_begin_in_the_same_moment_look_up_once() -> None:
+    router = TableRouter()
+    router.name_holders([A, B, C])
+    family = Families().join(DIGEST, 0).family
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(make(router, family=family).next)
+
+    assert len(router.lookups) == 1
+
+
+async def test_a_stream_whose_holders_failed_looks_up_anew() -> None:
+    router = TableRouter()
+    router.name_holders([A], [B])
+    family = Families().join(DIGEST, 0).family
+    sources = make(router, family=family)
+
+    assert await drain(sources) == ["a", "b"]
+    assert (await make(router, family=family).next()).name == "b"
+    assert len(router.lookups) == 3
 
 
 async def test_the_streams_of_one_blob_share_a_lookup_and_spread_over_its_holders() -> None:
