@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kubelab.programs import ProgramMissingError, program
+from lab.loopback import free_ports
 from lab.process import Process, wait_until
 
 ADMIN_TOKEN = "admin-of-the-test"  # noqa: S105 - of a server that lives for a test
@@ -26,18 +26,6 @@ def missing() -> str | None:
     except ProgramMissingError as error:
         return str(error)
     return None
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now."""
-    socks = [socket.socket() for _ in range(count)]
-    try:
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
-    finally:
-        for sock in socks:
-            sock.close()
 
 
 class ControlPlane:

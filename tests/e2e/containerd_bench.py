@@ -37,7 +37,7 @@ def config_of(containerd: Containerd, directory: Path) -> ContainerdConfig:
         address=link,
         root=containerd.root,
         namespace=NAMESPACE,
-        call_timeout=1.0,
+        call_timeout=5.0,
         ping_interval=0.3,
         max_retry_interval=1.0,
     )
@@ -95,10 +95,13 @@ class CtrIngest:
         self._input.close()
         assert await trio.to_thread.run_sync(self.process.wait) == 0
 
-    async def abort(self) -> None:
+    async def keep(self) -> None:
         self.process.kill()
         self._input.close()
         await trio.to_thread.run_sync(self.process.wait)
+
+    async def abort(self) -> None:
+        await self.keep()
         service = ContainerdService(self.config)
         # containerd goes on closing the writer of a client that died, into the directory that it is
         # to remove ("directory not empty", seen on 2.2.6): the next attempt finds it at rest.

@@ -151,6 +151,7 @@ def play(lab: Lab, fault: Fault, *, seed: int, local: bool = False) -> Outcome:
     for node in holders:
         node.containerd.pull(reference)
         puller.wait_holders(layer, node.name)
+        puller.wait_holders(reference, node.name)
     # Every owner knows them all, whichever the puller turns to.
     puller.wait_settled()
     if not fault.has_registry:

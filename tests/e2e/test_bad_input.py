@@ -45,9 +45,9 @@ def pair(lab: Lab) -> Iterator[tuple[Node, Node]]:
     yield a, b
     # Nothing that happened may have moved either of them.
     for node in (a, b):
+        node.wait_ready()
+        node.wait_members("a", "b")
         assert node.process.is_running()
-        assert node.is_ready()
-        assert node.member_states() == {"a": "alive", "b": "alive"}
     image = images.image(71, [0, 50_000])
     reference = lab.registry.push(image, "team/after", "v1")
     a.containerd.pull(reference)

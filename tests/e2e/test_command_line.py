@@ -29,7 +29,9 @@ def test_members_ring_holders_and_status_agree(running_lab: Lab) -> None:
     assert sorted(one["name"] for one in owners) == ["a", "b", "c"]
     by_tag = a.cli_json("holders", reference)
     assert by_tag["digest"] == image.root.digest
-    (holder,) = a.cli_json("holders", layer.digest)["holders"]
+    answer = a.cli_json("holders", layer.digest)
+    (holder,) = answer["holders"]
+    assert answer["named_by"] == {owner: ["b"] for owner in answer["owners"]}
     assert (holder["name"], holder["kind"], holder["size"]) == ("b", "complete", layer.size)
     status = b.cli_json("status")
     assert status["ready"]

@@ -17,8 +17,8 @@ CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
 WITHDRAWN_TIMEOUT = 3.0
 """A second, with threefold slack."""
 
-SLOW_MEGABITS = 40.0
-"""Of the registry: 24 MiB take it five seconds."""
+SLOW_MEGABITS = 8.0
+"""Of the registry: 24 MiB would take it 25 seconds."""
 
 GROWING_TIMEOUT = 60.0
 

@@ -124,9 +124,10 @@ def test_the_next_node_pulls_from_one_that_was_interrupted(lab: Lab) -> None:
     b.start()
     assert pull.wait(PULL_TIMEOUT) == 0, pull.log.read_text()
     b.wait_ready()
+    c.wait_holders(reference, "b")
+    c.wait_settled()
     lab.registry.stop()
     a.kill()
 
-    c.wait_holders(reference, "b")
     c.containerd.pull(reference)
     assert c.containerd.wrong_digests(image.digests) == []

@@ -46,6 +46,9 @@ def hold(lab: Lab, image: images.Artifact, repository: str) -> str:
     for node in lab.nodes[:2]:
         node.containerd.pull(reference)
         lab.nodes[2].wait_holders(image.blobs[1].digest, node.name)
+        lab.nodes[2].wait_holders(reference, node.name)
+    # While the ring grows, an owner that is new on it may know of one holder and not yet of the other.
+    lab.nodes[2].wait_settled()
     lab.registry.stop()
     lab.registry.forget()
     return reference

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab import images
-from lab.loopback import LoopbackRegistry, free_port
+from lab.loopback import LoopbackRegistry, free_ports
 from lab.node import PROGRAM
 from lab.process import Process, run, wait_until
 
@@ -42,16 +42,16 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def cluster(folder: Path) -> Iterator[Path]:
     run(str(PROGRAM), "keyring", "new", "--output", str(folder / "key"))
-    seed = free_port()
+    seed, *others = free_ports(3 * len(NAMES))
     with ExitStack() as stack:
         for name in NAMES:
             (folder / name).mkdir()
-            peers = seed if name == NAMES[0] else free_port()
+            peers = seed if name == NAMES[0] else others.pop()
             command = [str(PROGRAM), "run", "--node-name", name, "--store", "layout", "--no-write-hosts"]
             command += ["--cluster-key-file", str(folder / "key"), "--state-dir", str(folder / name)]
             command += ["--advertise-address", "127.0.0.1", "--peer-listen", f"127.0.0.1:{peers}"]
-            command += ["--registry-listen", f"127.0.0.1:{free_port()}", "--seed", f"127.0.0.1:{seed}"]
-            command += ["--status-listen", f"127.0.0.1:{free_port()}"]
+            command += ["--registry-listen", f"127.0.0.1:{others.pop()}", "--seed", f"127.0.0.1:{seed}"]
+            command += ["--status-listen", f"127.0.0.1:{others.pop()}"]
             process = Process(command, log=folder / f"{name}.log")
             stack.callback(process.kill)
         wait_until(

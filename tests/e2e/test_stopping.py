@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.loopback import free_port
+from lab.loopback import free_ports
 from lab.process import Process, wait_until
 
 PROGRAM = [sys.executable, "-c", "from spegel_gossip.cli.main import main; main()"]
@@ -29,7 +29,7 @@ class Node:
 
     def __init__(self, name: str, directory: Path, stack: ExitStack, *seeds: "Node") -> None:
         self.name = name
-        self.registry, self.peers, self.status = free_port(), free_port(), free_port()
+        self.registry, self.peers, self.status = free_ports(3)
         self.layout = directory / f"{name}-layout"
         self.log = directory / f"{name}.log"
         flags = [
@@ -92,6 +92,8 @@ def refuses(port: int) -> bool:
         socket.create_connection((HOST, port), timeout=PATIENCE).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        pass  # closed in the moment in which it was taken
     return False
 
 

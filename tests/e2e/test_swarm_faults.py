@@ -11,6 +11,7 @@ from lab import images
 from lab.cluster import Lab
 from lab.node import STATUS_PORT, Node
 from lab.process import Process, wait_until
+from spegel_gossip.directory.granting import MAX_LEASES
 
 NODES = 4
 CONTAINERD_VERSIONS = ("debian", "2.1.4", "2.2.6")
@@ -141,5 +142,6 @@ def test_the_others_complete_when_whoever_fetches_is_gone(
     pulls[holder].kill()
     for node in others:
         assert node.containerd.wrong_digests(image.digests) == []
-    # Once for the one that is gone, whose containerd may well go on, and once for the rest.
-    assert lab.registry.blob_bytes(image) <= 2 * LAYER
+    # Once for the one that is gone, whose containerd may well go on, and once for the rest; a third time,
+    # where whoever took over was slow to begin, the rule allows. `benchmarks/herd.py` bars 2.
+    assert lab.registry.blob_bytes(image) <= MAX_LEASES * LAYER

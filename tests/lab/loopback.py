@@ -3,7 +3,7 @@
 import http.client
 import os
 import socket
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from lab.images import Artifact
@@ -22,10 +22,17 @@ http: {{addr: '127.0.0.1:{port}', secret: lab, relativeurls: true}}
 
 def free_port() -> int:
     """A port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    [port] = free_ports(1)
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """As many as that, each another: drawn one after the other, two may be the same."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 class LoopbackRegistry:
