@@ -1,8 +1,8 @@
 """Eight real containerds pull one new image: what the registry sends, and when the last node has it.
 
-A part is named VERSION-herds-CASE-IMAGE (`2.2.6-herds-cold-4x25MB`), VERSION-no-mirror or
-VERSION-faults-FAULT (`2.2.6-faults-mirror-killed`); the beginning of such a name, up to a hyphen, is all of
-them.
+A part is named VERSION-herds-CASE-IMAGE (`2.2.6-herds-cold-4x25MB`), VERSION-no-mirror, VERSION-newcomer
+or VERSION-faults-FAULT (`2.2.6-faults-mirror-killed`); the beginning of such a name, up to a hyphen, is all
+of them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,17 @@ FAULT_LAYER = 100 * MB
 SLOW_LINKS = Links(registry=2.0, node=400.0)
 SLOW_PARTS = 12
 """The slow registry's image is smaller by this: at 2 Mbit/s the other one would take seven minutes."""
+
+NEWCOMER_NODES = 5
+NEWCOMER_BASE = [30 * MB] * 9
+NEWCOMER_TOP = 300_000
+NEWCOMER_LINKS = Links(registry=100.0, node=100.0)
+NEWCOMER_LEAD = 1.0
+"""Seconds before the others: as a rule it is told to fetch the new layer, and has asked for all else too."""
+
+NEWCOMER_ROUNDS = 4
+NEWCOMER_SECONDS = 3.0
+"""Until those who lack one small layer have it: a second until its slot is made, and the layer."""
 
 MAX_EGRESS = 1.05
 MAX_EGRESS_AT_FAULT = 2.0
@@ -190,6 +201,46 @@ def measure_without_mirror(bench: Bench, version: str) -> None:
             bench.figure(f"{version}, {what}, all at once, no mirror{limits}", f"{took}; {round_.spent}")
 
 
+def measure_newcomer(bench: Bench, version: str) -> None:
+    """A roll-out with a node that lacks everything, and fetches the new layer for all."""
+    if not bench.wants(f"{version}-newcomer"):
+        return
+    name = f"{version}, new layer of 300 kB with a fresh node"
+    slowest, sent, failed = [], [], 0
+    with Lab(nodes=NEWCOMER_NODES, containerd=version) as lab:
+        herds.start(lab)
+        fresh, *others = lab.nodes
+        for number in range(1 if bench.is_short else NEWCOMER_ROUNDS):
+            bench.progress(f"{name}, {number + 1}")
+            seed = bench.seed * 1000 + 700 + number
+            old, new = images.derived_images(seed, shared_layers=NEWCOMER_BASE, own_layers=[NEWCOMER_TOP])
+            references = [
+                lab.registry.push(one, f"newcomer/{what}{number}")
+                for one, what in ((old, "old"), (new, "new"))
+            ]
+            for node in others:
+                node.containerd.pull(references[0])
+            for node in others:
+                fresh.wait_holders(references[0], node.name)
+            herds.limit(lab, NEWCOMER_LINKS)
+            with Herd(lab, new, references[1]) as herd:
+                herd.begin(fresh)
+                herd.let_pass(NEWCOMER_LEAD)
+                herd.begin(*others)
+                herd.wait_ended()
+            slowest.append(herd.result(others).seconds)
+            sent.append(herd.result().blob_bytes / NEWCOMER_TOP)
+            failed += len(herd.result().failed)
+            herds.lift(lab)
+            for node in lab.nodes:
+                node.containerd.remove(*(references[1:] if node is fresh else references))
+    times, sizes = (", ".join(f"{one:.2f}" for one in many) for many in (slowest, sent))
+    bench.figure(name, f"those who lack nothing else after {times} s; registry sent {sizes} of it")
+    bench.at_most(f"{name}: pulls that failed", failed, 0)
+    bench.at_most(f"{name}: those who lack nothing else, s", max(slowest), NEWCOMER_SECONDS)
+    bench.at_most(f"{name}: blob bytes, sizes of the new layer", max(sent), MAX_EGRESS)
+
+
 def measure_faults(bench: Bench, version: str) -> None:
     """Something goes wrong half-way."""
     size = FAULT_LAYER // (4 if bench.is_short else 1)
@@ -246,7 +297,7 @@ def measure(bench: Bench) -> None:
     here = containerd_versions()
     versions = [version for version in VERSIONS if version in here][: 1 if bench.is_short else None]
     for version in versions:
-        for measure_part in (measure_herds, measure_without_mirror, measure_faults):
+        for measure_part in (measure_herds, measure_without_mirror, measure_newcomer, measure_faults):
             measure_part(bench, version)
 
 

@@ -206,6 +206,25 @@ class Router(Protocol):
         """Remember how fast a holder was; feeds the choice between two holders."""
 
 
+class SlotLine(Protocol):
+    """The line in which all requests of a containerd stand for a slot, those to upstream too."""
+
+    def waiting_leases(self, *, but: Digest) -> int:
+        """Return how many of this node's fetches from upstream may wait for a slot, one blob's left out."""
+
+    def are_wanted(self, *, but: Digest) -> bool:
+        """Return whether other requests give way: many wait, or one waited so long that a slot was freed."""
+
+    def open_line(self) -> bool:
+        """Return whether an answer from a whole copy ends in its middle, for a fetch that waits long.
+
+        It is said to one in a while: those who are in line before that fetch give way.
+        """
+
+    def came_back(self, given_at: float) -> None:
+        """Take in that a request is here again which gave its slot back then, on the loop's clock."""
+
+
 class FetchRouter(Protocol):
     """Finds whom to read a blob from that is still spreading, or says that this node is to fetch it."""
 
@@ -227,11 +246,6 @@ class FetchRouter(Protocol):
     def peer(self, name: str) -> Peer | None:
         """Return a live member as somebody who can be talked to; None if it is none, or this node."""
 
-    def waiting_leases(self, *, but: Digest) -> int:
-        """Return how many of this node's fetches from upstream may wait for a slot, one blob's left out."""
-
-    def want_slots(self, *, but: Digest) -> bool:
-        """Return whether so many wait for one, and other nodes for them, that other requests give way."""
-
-    def slot_came_back(self, given_at: float) -> None:
-        """Take in that a request is here again which gave its slot back then, on the loop's clock."""
+    @property
+    def slots(self) -> SlotLine:
+        """The line for containerd's slots."""

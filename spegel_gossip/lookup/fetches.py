@@ -26,6 +26,7 @@ from spegel_gossip.lookup.choice import HolderChoice
 from spegel_gossip.lookup.counting import CountLater
 from spegel_gossip.lookup.question import MAX_UNHEARD, Question, found_of, name_of_verdict
 from spegel_gossip.lookup.reporting import progress_items
+from spegel_gossip.lookup.slots import Slots
 from spegel_gossip.lookup.transport import Transport
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import (
@@ -81,6 +82,9 @@ class Fetches:
         self._wake_driver = wake_driver
         self._desk = FetchDesk(directory, first_token=first_id, first_id=first_id)
         self._receptions = Receptions()
+        self.slots = Slots(self._receptions)
+        """The line for containerd's slots."""
+
         self._lacking = Lacking()
         self._questions: dict[int, Question] = {}
         self._silent_until: dict[str, float] = {}
@@ -167,18 +171,6 @@ class Fetches:
     def peer(self, name: str) -> Peer | None:
         """Return a live member as somebody who can be talked to."""
         return self._transport.peer(name)
-
-    def waiting_leases(self, *, but: Digest) -> int:
-        """Return how many upstream fetches of this node may wait for a slot, one blob's left out."""
-        return self._receptions.waiting_leases(but=but)
-
-    def slot_came_back(self, given_at: float) -> None:
-        """Take in that a request is here again which gave its slot back then."""
-        self._receptions.slot_came_back(given_at)
-
-    def want_slots(self, *, but: Digest) -> bool:
-        """Return whether so many wait for one, and other nodes for them, that other requests give way."""
-        return self._receptions.want_slots(but=but, now=trio.current_time())
 
     def lacks(self, parts: Mapping[Digest, int]) -> None:
         """Take in what this node lacks of an image that it is about to pull, with the sizes in bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -28,6 +29,13 @@ Those who are told to read what is fetched here hold their slots for it. Simulat
 
 LATE_INTERVAL: Final = 1.0
 """Seconds for which bytes of a request that ended may still come in: they were under way."""
+
+SLOT_PATIENCE: Final = 1.0
+"""Seconds without a byte after which a lease is taken to stand in line behind whole copies.
+
+A node that joins in a roll-out lacks the layers below, which others hold, too: they have all its slots, and
+whoever lacks the new layer alone waits for what this node was told to fetch.
+"""
 
 SLOT_MARGIN: Final = 0.05
 """Seconds from our 404 until containerd has its upstream request in line for a slot, on a busy machine."""
@@ -118,6 +126,8 @@ class Receptions:
         self._grown_at = 0.0
         self._crowded_until = 0.0
         self._line_passed_at = -math.inf
+        self._opened_at = -math.inf
+        """When a slot was last freed for a lease, by an answer that ended in its middle."""
 
     def asked(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
         """Follow a blob from now on: its owner was asked for a source."""
@@ -219,17 +229,36 @@ class Receptions:
 
     def waiting_leases(self, *, but: Digest | None = None) -> int:
         """Return how many leases here may wait for a slot, since they have no byte, one blob's left out."""
-        return sum(
-            one.is_byteless_lease and one.leased_at > self._line_passed_at
-            for one in self._receptions.values()
-            if one.digest != but
-        )
+        return sum(one.digest != but for one in self._in_line())
+
+    def _in_line(self) -> Iterator[Reception]:
+        for one in self._receptions.values():
+            if one.is_byteless_lease and one.leased_at > self._line_passed_at:
+                yield one
 
     def want_slots(self, *, but: Digest, now: float) -> bool:
-        """Return whether more leases here may wait for a slot, and others for them, than should."""
+        """Return whether more leases here may wait for a slot, and others for them, than should.
+
+        Once a slot was freed for one, whatever is in line before it gives way in its turn.
+        """
         asked = self._receptions.get(but)
-        is_leased = asked is not None and asked.is_fetched
-        return not is_leased and self.is_crowded(now) and self.waiting_leases(but=but) > MAX_LEASES_BEHIND
+        if asked is not None and asked.is_fetched:
+            return False
+        if now < self._opened_at + SLOT_PATIENCE:
+            return self.waiting_leases(but=but) > 0
+        return self.is_crowded(now) and self.waiting_leases(but=but) > MAX_LEASES_BEHIND
+
+    def open_line(self, now: float) -> bool:
+        """Return whether an answer from a whole copy is to end in its middle, for a lease that waits long.
+
+        It is said to one in a while: one slot is enough, since who is in line before the lease gives way.
+        """
+        if now < self._opened_at + SLOT_PATIENCE:
+            return False
+        if not any(one.leased_at + SLOT_PATIENCE <= now for one in self._in_line()):
+            return False
+        self._opened_at = now
+        return True
 
     def leases(self) -> list[Reception]:
         """Return what is fetched from upstream here."""

@@ -136,7 +136,7 @@ class VirtualContainerd:
         self._swarm.after(YIELD_TIME, partial(self._yield_slot, node, fetch, fetch.requests))
 
     def _look(self, node: VirtualNode, fetch: Fetch, request: int) -> None:
-        """Give a slot back that a lease waits for, and end what has waited too long."""
+        """Give a slot back that a lease waits for, of a whole copy in its middle; end what is stuck."""
         if request != fetch.requests or not fetch.is_open or not node.is_alive:
             return
         swarm, digest = self._swarm, self._swarm.digests[fetch.blob]
@@ -152,11 +152,20 @@ class VirtualContainerd:
             fetch.hold_timeout if is_byteless else ANSWER_TIMEOUT
         ):
             self._yield_slot(node, fetch, request, is_byteless=is_byteless)
+        elif not is_byteless and self._must_end_midway(node, fetch):
+            self._yield_slot(node, fetch, request)
         else:
             swarm.after(LOOK_INTERVAL, partial(self._look, node, fetch, request))
 
+    def _must_end_midway(self, node: VirtualNode, fetch: Fetch) -> bool:
+        swarm = self._swarm
+        source = swarm.nodes.get(fetch.source)
+        is_whole = source is not None and source.fetches[fetch.blob].is_done
+        may_yield = node.yields.count(swarm.digests[fetch.blob], swarm.now) == 0
+        return is_whole and may_yield and node.receptions.open_line(swarm.now)
+
     def _yield_slot(self, node: VirtualNode, fetch: Fetch, request: int, *, is_byteless: bool = True) -> None:
-        """End an answer before its first byte: containerd asks again, at the end of the line for slots."""
+        """End an answer early: containerd asks again, at the end of the line for slots."""
         swarm = self._swarm
         if request != fetch.requests or not fetch.is_open or not node.is_alive:
             return

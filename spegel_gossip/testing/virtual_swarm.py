@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -126,12 +126,13 @@ class VirtualSwarm:
             self._wanting[name] = self.nodes[name]
             self.after(self.rng.uniform(0.0, spread), partial(self.containerd.begin, self.nodes[name]))
 
-    def give(self, name: str) -> None:
-        """Let a node have everything already."""
+    def give(self, name: str, *, but: Collection[int] = ()) -> None:
+        """Let a node have everything already, or all but some."""
         for number in self.blobs():
-            self.holders[number][name] = None
-            self.nodes[name].fetches[number] = Fetch(number, self.sizes[number], is_done=True)
-        self.nodes[name].finished_at = self.now
+            if number not in but:
+                self.holders[number][name] = None
+                self.nodes[name].fetches[number] = Fetch(number, self.sizes[number], is_done=True)
+        self.nodes[name].finished_at = None if but else self.now
 
     def kill(self, name: str) -> None:
         """Take a node away without a word; the others learn of its records at once, of nothing else."""

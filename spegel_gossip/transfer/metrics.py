@@ -65,7 +65,8 @@ HELD = Gauge(
 
 YIELDS = Counter(
     "spegel_gossip_transfer_yields",
-    "Answers to containerd ended before their first byte, so that its own upstream request gets the slot.",
+    "Answers to containerd ended before their first byte, or in the middle of a whole copy, so that its own "
+    "upstream request gets the slot.",
 )
 
 BANS = Counter(

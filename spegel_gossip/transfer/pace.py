@@ -55,6 +55,9 @@ class Verdict(Enum):
     FALLEN_BEHIND = "fallen behind"
     """Of a growing source: far less comes than came before. Its owner knows whether another is better."""
 
+    ENOUGH = "enough"
+    """A whole copy's pace may be fine: the slot that it has is wanted for what others wait for."""
+
     LAGGING = "lagging"
     """Of a growing source: little comes, and nothing came faster. So it is with a slow registry too."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from spegel_gossip.routing import Peer
@@ -22,6 +23,9 @@ class PeerSegment:
     pace: Pace
     start: int
     """Offset in the blob of the next byte; later than `opened.start` once it was taken up again."""
+
+    must_end: Callable[[], bool] | None = None
+    """Says whether the answer is to end in its middle, for the sake of another blob."""
 
     verdict: Verdict = Verdict.FINE
 
@@ -47,6 +51,8 @@ class PeerSegment:
     def keeps_pace(self, *, waited: float, moved: int) -> bool:
         """Judge the source's pace; False ends the reading from it."""
         self.verdict = self.pace.judge(waited=waited, moved=moved)
+        if self.must_end is not None and self.verdict is Verdict.FINE and self.must_end():
+            self.verdict = Verdict.ENOUGH
         return self.verdict is Verdict.FINE
 
     def failure(self) -> HolderFailedError:

@@ -54,7 +54,7 @@ class Spreading:
         self._store = store
         self._yields = Yields()
         self.yields = 0
-        """Answers without a byte since the start."""
+        """Answers that ended early since the start."""
 
     async def ingest_of(self, digest: Digest) -> tuple[PartialStatus | None, bool]:
         """Return how far containerd's own ingest of a blob is, and whether others could read it.
@@ -99,9 +99,9 @@ class Spreading:
         """
         given_at = self._yields.last_at(digest, trio.current_time())
         if given_at is not None:
-            self._router.slot_came_back(given_at)
+            self._router.slots.came_back(given_at)
             return False
-        return self._router.want_slots(but=digest) and self.may_yield(digest)
+        return self._router.slots.are_wanted(but=digest) and self.may_yield(digest)
 
     async def wait_until_slot_is_wanted(self, digest: Digest) -> None:
         """Return once a request has been held for as long as it may be while a lease here has no byte.
@@ -111,7 +111,7 @@ class Spreading:
         await trio.sleep(HOLD_TIMEOUT)
         while True:
             # Taken in the same moment: several requests of one blob come to look together.
-            if self._router.waiting_leases(but=digest) and self.take_yield(digest):
+            if self._router.slots.waiting_leases(but=digest) and self.take_yield(digest):
                 return
             await trio.sleep(LOOK_INTERVAL)
 
@@ -128,13 +128,20 @@ class Spreading:
         return self._can_yield and self._yields.may_yield(digest, trio.current_time())
 
     def take_yield(self, digest: Digest) -> bool:
-        """Count an answer without a byte, if one more would be borne; return whether it would."""
+        """Count an answer that ends early, if one more would be borne; return whether it would."""
         if not self.may_yield(digest):
             return False
         metrics.YIELDS.inc()
         self.yields += 1
         self._yields.yielded(digest, trio.current_time())
         return True
+
+    def must_end_midway(self, digest: Digest) -> bool:
+        """Return whether an answer from a whole copy ends in its middle, and count it.
+
+        containerd asks for the rest when its turn for a slot comes, behind the fetch from upstream.
+        """
+        return self.may_yield(digest) and self._router.slots.open_line() and self.take_yield(digest)
 
     def began(self, digest: Digest) -> None:
         """Take in that a blob's first byte came."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
+from spegel_gossip.fetching import SlotYieldedError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import AllHoldersFailedError, Router
 from spegel_gossip.swarm.patience import Drip
@@ -70,6 +72,7 @@ class PeerBlobStream:
         self._drip = Drip()
         self._source = ""
         self._is_handed_out = False
+        self._must_end: Callable[[], bool] | None = None
         self._border: int | None = None
         """Where the next of several ranges begins, once that is known."""
         self._is_exhausted = False
@@ -120,16 +123,25 @@ class PeerBlobStream:
         metrics.IN_FLIGHT.labels("received").inc()
         self._experience.reports.opened(self.digest)
 
+    def end_midway(self, *, when: Callable[[], bool]) -> None:
+        """Have it end in its middle when that is said, while a whole copy sends; its client asks again."""
+        self._must_end = when
+        if self._segment is not None and self._opener.sources.stall_patience(self._segment.peer) is None:
+            self._segment.must_end = when
+
     async def next_segment(self, offset: int) -> PeerSegment:
         """Return who sends the bytes from `offset` on, the next holder if there was one.
 
         Raises:
+            SlotYieldedError: it ends here, as it was told to.
             AllHoldersFailedError: no source is left; end the answer short. With several
                 streams of one blob it is raised for the lowest offset first.
         """
         if self._segment is not None and not self._is_handed_out:
             self._is_handed_out = True
             return self._segment
+        if self._segment is not None and self._segment.verdict is Verdict.ENOUGH:
+            raise SlotYieldedError(self.digest, self.size)
         stopped, self._segment = self._segment, None
         try:
             if stopped is not None and stopped.verdict is Verdict.SLOW:
@@ -199,6 +211,7 @@ class PeerBlobStream:
             trio.current_time(),
             pace,
             opened.start,
+            self._must_end if patience is None else None,
         )
 
     async def _replace_slow(self, slow: PeerSegment, offset: int) -> PeerSegment:

@@ -330,6 +330,30 @@ def test_many_small_blobs_do_not_lock_slots() -> None:
     assert swarm.egress == 1.0
 
 
+@pytest.mark.parametrize("place", [0, 4, 9])
+@pytest.mark.parametrize("head_start", [0.2, 1.0])
+def test_a_new_layer_that_a_fresh_node_fetches_does_not_stand_in_line_behind_old_ones(
+    head_start: float, place: int
+) -> None:
+    sizes = [30 * MIB] * 10
+    sizes[place] = MIB // 2
+    swarm = herd(5, sizes, registry_rate=0.1 * GBIT)
+    for node in swarm.nodes.values():
+        node.downlink.rate = node.uplink.rate = 0.1 * GBIT
+    for name in ALL[1:5]:
+        swarm.give(name, but=[place])
+    swarm.pull(ALL[:1])
+    run_watched(swarm, head_start)
+    swarm.pull(ALL[1:5])
+    run_watched(swarm, 60.0)
+    assert_all_done(swarm)
+    assert swarm.registry.sent == sizes[place]
+    # Nine layers take the fresh node 23 s.
+    assert max(swarm.nodes[name].finished_at or 99.0 for name in ALL[1:5]) < head_start + 3.0
+    assert swarm.nodes["n0"].finished_at is not None
+    assert swarm.nodes["n0"].finished_at < 26.0
+
+
 def test_a_newcomer_during_the_roll_out_reads_what_is_there() -> None:
     swarm = herd(10)
     swarm.pull(ALL)

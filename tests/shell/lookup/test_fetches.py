@@ -76,7 +76,7 @@ async def test_a_node_alone_is_sent_upstream_at_once(nodes: Nodes) -> None:
     started_at = trio.current_time()
     assert await find(alone) is None
     assert trio.current_time() - started_at < 1.0
-    assert port(alone).waiting_leases(but=Digest.of(b"another")) == 1
+    assert port(alone).slots.waiting_leases(but=Digest.of(b"another")) == 1
 
 
 async def test_an_ingest_that_grows_wakes_nobody_before_its_owners_are_to_be_told(nodes: Nodes) -> None:

@@ -26,7 +26,7 @@ PATIENCE = 5.0
 LIMIT = 30.0
 
 
-class Owner(FreeSlots):
+class Owner:
     """Names the same growing source until that failed (`routing.FetchRouter`)."""
 
     def __init__(self, *peers: Peer, patience: float = PATIENCE) -> None:
@@ -35,6 +35,7 @@ class Owner(FreeSlots):
         self.named = list(peers[:1])
         self.needs: list[FetchNeed] = []
         self.asked = trio.Event()
+        self.slots = FreeSlots()
 
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
         self.needs.append(need)
@@ -47,6 +48,9 @@ class Owner(FreeSlots):
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         return 0, 9
+
+    def left(self, digest: Digest) -> None:
+        pass
 
     def peer(self, name: str) -> Peer | None:
         return self.members.get(name)

@@ -1,16 +1,13 @@
-from collections.abc import Callable
-
 import pytest
 import trio
 import trio.testing
 
-from shell.transfer.bench import Blob, Consume, ScriptHolder, ServeStore, holding
+from shell.transfer.bench import Blob, Consume, ScriptHolder, ServeStore, answer, holding, is_paced
 from spegel_gossip.fetching import BlobStream
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import AllHoldersFailedError
 from spegel_gossip.splice.delivery import Ending
-from spegel_gossip.testing.blob_sources import Then
-from spegel_gossip.testing.holders import RawAnswer, TableRouter
+from spegel_gossip.testing.holders import TableRouter
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
 from spegel_gossip.transfer.hedging import MIN_SAMPLES
@@ -24,24 +21,6 @@ LATE = 5.0
 @pytest.fixture
 def config() -> TransferConfig:
     return TransferConfig(first_byte_timeout=2.0, stall_timeout=2.0, slow_timeout=0.5, min_rate=20_000)
-
-
-def answer(
-    data: bytes, head: str, *, given: int | None = None, piece: int = 0, pause: float = 0
-) -> RawAnswer:
-    """The answer of a holder of `data`, in pieces if so wanted, to a request with a Range or without."""
-    lines = dict(line.lower().split(": ", 1) for line in head.split("\r\n") if ": " in line)
-    start = int(lines["range"].removeprefix("bytes=").rstrip("-")) if "range" in lines else 0
-    headers = {"Content-Length": str(len(data) - start)}
-    if "range" in lines:
-        headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-    body = data[start:] if given is None else data[start : start + given]
-    then = Then.STALL if given is None else Then.CLOSE
-    return RawAnswer(206 if "range" in lines else 200, headers, body, then, piece, pause)
-
-
-def is_paced(rate: int, data: bytes) -> Callable[[str], RawAnswer]:
-    return lambda head: answer(data, head, piece=rate // 20, pause=0.05)
 
 
 async def learn_the_usual_rate(fetcher: PeerBlobFetcher, consume: Consume, digest: Digest) -> None:

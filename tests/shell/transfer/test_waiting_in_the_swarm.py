@@ -36,10 +36,33 @@ from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.transfer.sources import Sources
 from spegel_gossip.transfer.spreading import Spreading, begins_first
 from spegel_gossip.wire.client import PeerClient
+from unit.transfer.free_slots import FreeSlots
 
 SIZE = 300_000
 LONG = 60.0
 """Seconds that no test waits for."""
+
+
+class Line(FreeSlots):
+    """What is said of the line for slots, and what is heard of it."""
+
+    def __init__(self, byteless: int) -> None:
+        self.byteless = byteless
+        self.is_pressed = False
+        self.is_to_open = False
+        self.came: list[float] = []
+
+    def are_wanted(self, *, but: Digest) -> bool:
+        return self.is_pressed
+
+    def open_line(self) -> bool:
+        return self.is_to_open
+
+    def came_back(self, given_at: float) -> None:
+        self.came.append(given_at)
+
+    def waiting_leases(self, *, but: Digest) -> int:
+        return self.byteless
 
 
 class Owners:
@@ -51,9 +74,7 @@ class Owners:
     def __init__(self, answers: Sequence[Holders] = (), *, byteless: int = 0) -> None:
         self.needs: list[FetchNeed] = []
         self.gone: list[Digest] = []
-        self.byteless = byteless
-        self.is_pressed = False
-        self.came_back: list[float] = []
+        self.slots = Line(byteless)
         self.word: type[SlotWantedError | FetchLeasedError] = SlotWantedError
         """What one that gives way is told."""
 
@@ -76,15 +97,6 @@ class Owners:
 
     def left(self, digest: Digest) -> None:
         self.gone.append(digest)
-
-    def want_slots(self, *, but: Digest) -> bool:
-        return self.is_pressed
-
-    def slot_came_back(self, given_at: float) -> None:
-        self.came_back.append(given_at)
-
-    def waiting_leases(self, *, but: Digest) -> int:
-        return self.byteless
 
 
 def received_now() -> float:
@@ -122,25 +134,25 @@ async def test_a_slot_is_given_back_where_a_lease_here_waits_for_its_first_byte(
 async def test_where_more_leases_wait_a_slot_is_given_back_at_once_and_once(client: PeerClient) -> None:
     digest = Digest.of(b"waiting")
     owners = Owners()
-    owners.is_pressed = True
+    owners.slots.is_pressed = True
     fetcher = fetcher_of(owners, client, digest, answer_timeout=HOLD_TIMEOUT * 5)
     with trio.fail_after(LONG / 3), pytest.raises(SlotYieldedError):
         await fetcher.open(digest)
     assert [need.gives_way for need in owners.needs] == [True]
-    assert owners.came_back == []
+    assert owners.slots.came == []
     given_by = trio.current_time()
 
     with trio.fail_after(LONG / 3), pytest.raises(SlotYieldedError):
         await fetcher.open(digest)
     assert [need.gives_way for need in owners.needs] == [True, False], "then it waits as long as it may"
-    [given_at] = owners.came_back
+    [given_at] = owners.slots.came
     assert given_at == pytest.approx(given_by, abs=1.0)
 
 
 async def test_where_more_leases_wait_a_further_one_is_taken_all_the_same(client: PeerClient) -> None:
     digest = Digest.of(b"waiting")
     owners = Owners()
-    owners.is_pressed, owners.word = True, FetchLeasedError
+    owners.slots.is_pressed, owners.word = True, FetchLeasedError
     fetcher = fetcher_of(owners, client, digest)
     with trio.fail_after(LONG / 3), pytest.raises(FetchLeasedError):
         await fetcher.open(digest)
@@ -150,7 +162,7 @@ async def test_where_more_leases_wait_a_further_one_is_taken_all_the_same(client
 async def test_who_bears_no_answer_without_a_byte_gets_none(client: PeerClient) -> None:
     digest = Digest.of(b"waiting")
     owners = Owners(byteless=1)
-    owners.is_pressed = True
+    owners.slots.is_pressed = True
     memory = MemoryStore()
     memory.begin_ingest(digest, total=SIZE)
     config = TransferConfig(answer_timeout=HOLD_TIMEOUT * 3, stall_timeout=LONG)
@@ -169,7 +181,7 @@ async def test_one_range_of_several_is_not_given_back_at_once(client: PeerClient
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(fetcher.open, digest, is_range=True))
         await trio.testing.wait_all_tasks_blocked()
-        owners.is_pressed = True
+        owners.slots.is_pressed = True
         nursery.start_soon(partial(fetcher.open, digest, start=SIZE // 2, is_range=True))
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()

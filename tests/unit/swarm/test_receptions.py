@@ -6,6 +6,7 @@ from spegel_gossip.swarm.receptions import (
     MAX_RECEPTIONS,
     REPORT_INTERVAL,
     SLOT_MARGIN,
+    SLOT_PATIENCE,
     Receptions,
     ReceptionState,
 )
@@ -162,6 +163,30 @@ def test_leases_that_a_crowd_waits_for_want_the_slots_of_other_requests() -> Non
     assert receptions.want_slots(but=Digest.parse("sha256:" + "d" * 64), now=0.1)
     receptions.changed(A, offset=MIB, total=10 * MIB, now=0.1)
     assert not receptions.want_slots(but=Digest.parse("sha256:" + "d" * 64), now=0.1)
+
+
+def test_a_lease_that_waits_long_is_let_through_and_who_is_in_line_before_it_gives_way() -> None:
+    c = Digest.parse("sha256:" + "c" * 64)
+    receptions = arriving(A, B, c)
+    receptions.leased(A, 7, now=0.0)
+    receptions.leased(B, 8, now=0.5)
+    receptions.changed(B, offset=MIB, total=10 * MIB, now=0.6)
+    assert not receptions.open_line(SLOT_PATIENCE - 0.1), "its request may be on its way"
+    assert receptions.open_line(SLOT_PATIENCE)
+    assert not receptions.open_line(SLOT_PATIENCE + 0.1), "one slot is enough"
+    assert receptions.want_slots(but=c, now=SLOT_PATIENCE + 0.1), "though nobody is known to wait"
+    assert not receptions.want_slots(but=A, now=SLOT_PATIENCE + 0.1)
+    assert receptions.open_line(2 * SLOT_PATIENCE), "it did not help"
+    receptions.slot_came_back(2 * SLOT_PATIENCE + SLOT_MARGIN)
+    assert not receptions.want_slots(but=c, now=2 * SLOT_PATIENCE + 0.1)
+    assert not receptions.open_line(4 * SLOT_PATIENCE), "all that was in line before it is through"
+
+
+def test_no_line_is_opened_for_a_lease_that_gets_its_bytes() -> None:
+    receptions = arriving(A)
+    receptions.leased(A, 7, now=0.0)
+    receptions.changed(A, offset=MIB, total=10 * MIB, now=0.5)
+    assert not receptions.open_line(10.0)
 
 
 def test_a_lease_that_is_older_than_a_slot_which_came_back_does_not_wait_for_one() -> None:

@@ -1,4 +1,4 @@
-"""The part of `routing.FetchRouter` that is about slots, at a node where nothing waits for one."""
+"""`routing.SlotLine` at a node where nothing waits for one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from spegel_gossip.oci.digest import Digest
 
 
 class FreeSlots:
-    """Has no lease that waits, and keeps nothing of what it is told: for stand-ins of owners."""
-
-    def left(self, digest: Digest) -> None:
-        """Take in that a request ended before its blob did."""
+    """Has no lease that waits, and keeps nothing of what it is told."""
 
     def waiting_leases(self, *, but: Digest) -> int:
         """Return that none waits."""
         return 0
 
-    def want_slots(self, *, but: Digest) -> bool:
-        """Return that nothing does."""
+    def are_wanted(self, *, but: Digest) -> bool:
+        """Return that nothing is in want of one."""
         return False
 
-    def slot_came_back(self, given_at: float) -> None:
+    def open_line(self) -> bool:
+        """Return that nothing ends for another's sake."""
+        return False
+
+    def came_back(self, given_at: float) -> None:
         """Take in that a request is here again."""

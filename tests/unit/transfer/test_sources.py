@@ -46,12 +46,13 @@ def make(
     )
 
 
-class Owner(FreeSlots):
+class Owner:
     """Names one source to each asker: the first that did not fail it (`routing.FetchRouter`)."""
 
     def __init__(self, *, patience: float | None = None) -> None:
         self.needs: list[FetchNeed] = []
         self.patience = patience
+        self.slots = FreeSlots()
 
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
         self.needs.append(need)
@@ -61,6 +62,9 @@ class Owner(FreeSlots):
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         return 0, 0
+
+    def left(self, digest: Digest) -> None:
+        pass
 
     def peer(self, name: str) -> Peer | None:
         return None
