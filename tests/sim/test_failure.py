@@ -141,7 +141,7 @@ def test_half_the_cluster_restarts_at_once_and_all_are_found(seed: int) -> None:
     assert cluster.settle() <= 10.0
 
 
-@pytest.mark.parametrize("n", [100, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [100, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_half_of_very_many_restart_at_once_and_all_are_found(n: int) -> None:
     # A log of a million events would be all that the test does.
     cluster = SimCluster(n, seed=1, on_event=lambda _at, _name, _event: None)

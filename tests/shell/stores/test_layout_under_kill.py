@@ -24,6 +24,7 @@ PARENTS = 2
 """As many scribblers write at the same time."""
 
 CONTENT = scribblers.everything()
+LONG = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Parent:
@@ -108,7 +109,7 @@ async def go_on(root: Path, rng: random.Random) -> None:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(40), pytest.param(range(40, 400), marks=pytest.mark.slow)], ids=["40 seeds", "360 seeds"]
+    "seeds", [range(40), pytest.param(range(40, 400), marks=LONG)], ids=["40 seeds", "360 seeds"]
 )
 async def test_a_killed_writer_leaves_no_wrong_blob_and_the_next_goes_on(
     tmp_path: Path, parents: list[Parent], nursery: trio.Nursery, seeds: range
