@@ -115,7 +115,9 @@ async def test_an_image_that_was_pulled_has_one_line(
     assert store.lines[0]["bytes"] == 3 * MEGABYTE + 500 + len(MANIFEST)
 
 
-async def test_of_an_index_the_image_that_is_here_counts(store: Store) -> None:
+async def test_of_an_index_the_image_that_is_here_counts(
+    store: Store, autojump_clock: trio.testing.MockClock
+) -> None:
     await pull(store)
     store.reports.asked(Digest.of(INDEX), is_manifest=True)
     await store.add(Digest.of(INDEX), len(INDEX), INDEX)
@@ -135,7 +137,9 @@ async def test_an_image_that_was_here_before_has_no_line(store: Store) -> None:
     assert store.lines == []
 
 
-async def test_the_line_waits_for_the_end_of_an_answer_under_way(store: Store) -> None:
+async def test_the_line_waits_for_the_end_of_an_answer_under_way(
+    store: Store, autojump_clock: trio.testing.MockClock
+) -> None:
     first, _ = LAYERS
     store.reports.asked(first)
     store.reports.opened(first)
