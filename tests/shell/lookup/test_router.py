@@ -10,6 +10,7 @@ import trio.testing
 from shell.lookup.nodes import Node, Nodes, until_true
 from spegel_gossip.content import BlobAdded, BlobRemoved, TagChanged, TagRemoved
 from spegel_gossip.directory.inquiry import reading_order
+from spegel_gossip.lookup import asking
 from spegel_gossip.lookup.transport import MAX_STREAMS
 from spegel_gossip.oci.descriptor import Descriptor
 from spegel_gossip.oci.digest import Digest
@@ -451,7 +452,10 @@ async def test_a_search_finds_what_any_owner_knows(nodes: Nodes) -> None:
         await c.lookup.lookup(Digest.of(b"nobody's"), Purpose.SEARCH)
 
 
-async def test_with_all_owners_dead_a_moment_ago_who_has_it_is_found_all_the_same(nodes: Nodes) -> None:
+async def test_with_all_owners_dead_a_moment_ago_who_has_it_is_found_all_the_same(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ANYBODY_TIMEOUT", PATIENCE / 2)
     everybody = [await nodes.make(f"node-{number}") for number in range(6)]
     for at, node in enumerate(everybody):
         node.meets(*everybody[at + 1 :])
