@@ -221,6 +221,6 @@ async def test_finding_a_source_takes_no_longer_than_it_may(
     digest = Digest.of(blob(1))
 
     for attempt in (fetcher.open, fetcher.size, fetcher.fetch_manifest):
-        with trio.fail_after(2), pytest.raises(AllHoldersFailedError) as caught:
+        with trio.fail_after(10), pytest.raises(AllHoldersFailedError) as caught:
             await attempt(digest)
         assert caught.value.attempts[-1] == "no source within 0.5 s"
