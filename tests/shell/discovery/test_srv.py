@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import struct
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from spegel_gossip.discovery.dns_message import encode_question
 from spegel_gossip.discovery.source import DiscoveryError
 from spegel_gossip.discovery.srv import SERVER_TIMEOUT, SrvSeeds, configured_servers
 from spegel_gossip.swim.address import Address
+from spegel_gossip.wire.sockets import open_peer_sockets
 
 NAME = "_peers-udp._udp.mirror.svc.cluster.local"
 QUESTION = encode_question(0, NAME)[12:]
@@ -39,31 +39,27 @@ class NameServer:
     def __init__(self, by_datagram: Reply | None, by_stream: Reply | None) -> None:
         self._by_datagram = by_datagram
         self._by_stream = by_stream
-        self._udp = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
     async def run(self, *, task_status: trio.TaskStatus[Address]) -> None:
-        await self._tcp.bind(("127.0.0.1", 0))
-        port = self._tcp.getsockname()[1]
-        await self._udp.bind(("127.0.0.1", port))
-        self._tcp.listen()
-        with self._udp, self._tcp:
+        sockets = open_peer_sockets("127.0.0.1", 0)  # a port that is free for both
+        udp, tcp = map(trio.socket.from_stdlib_socket, (sockets.udp, sockets.tcp))
+        with udp, tcp:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._serve_datagrams)
-                nursery.start_soon(self._serve_streams)
-                task_status.started(Address("127.0.0.1", port))
+                nursery.start_soon(self._serve_datagrams, udp)
+                nursery.start_soon(self._serve_streams, tcp)
+                task_status.started(Address("127.0.0.1", sockets.port))
 
-    async def _serve_datagrams(self) -> None:
+    async def _serve_datagrams(self, udp: trio.socket.SocketType) -> None:
         while True:
-            question, sender = await self._udp.recvfrom(4096)
+            question, sender = await udp.recvfrom(4096)
             if self._by_datagram is not None:
                 # A late answer to another question first, which must not be taken for this one's.
-                await self._udp.sendto(b"\0\0" + self._by_datagram(question)[2:], sender)
-                await self._udp.sendto(self._by_datagram(question), sender)
+                await udp.sendto(b"\0\0" + self._by_datagram(question)[2:], sender)
+                await udp.sendto(self._by_datagram(question), sender)
 
-    async def _serve_streams(self) -> None:
+    async def _serve_streams(self, tcp: trio.socket.SocketType) -> None:
         while True:
-            sock, _ = await self._tcp.accept()
+            sock, _ = await tcp.accept()
             with sock:
                 question = (await sock.recv(4096))[2:]
                 if self._by_stream is not None:
