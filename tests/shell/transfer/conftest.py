@@ -59,7 +59,8 @@ def router() -> TableRouter:
 
 @pytest.fixture
 def config() -> TransferConfig:
-    return TransferConfig(first_byte_timeout=1.0, stall_timeout=0.4)
+    # A stall is what a node takes for one: less, and a healthy holder that shares the loop is blamed.
+    return TransferConfig(first_byte_timeout=1.0)
 
 
 @pytest.fixture

@@ -363,7 +363,7 @@ async def test_of_a_growing_source_that_falls_silent_its_owner_is_asked_for_anot
     whole.add_blob(data)
     owners = Owners(
         [
-            Holders(digest, (silent.peer,), SIZE, patience=0.2, stamp=1),
+            Holders(digest, (silent.peer,), SIZE, patience=1.0, stamp=1),
             Holders(digest, (await serve_store("whole", whole),), SIZE),
         ]
     )
