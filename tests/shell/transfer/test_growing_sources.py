@@ -71,6 +71,12 @@ def fetcher_of(owner: Owner, client: PeerClient, digest: Digest) -> PeerBlobFetc
     return PeerBlobFetcher(TableRouter(), client, config, spreading=Spreading(owner, store))
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what happens elsewhere; the caller bounds it."""
+    while not holds():
+        await trio.lowlevel.checkpoint()
+
+
 async def received_beside(
     write: Callable[[], Awaitable[None]], fetcher: PeerBlobFetcher, digest: Digest, consume: Consume
 ) -> bytes:
@@ -179,8 +185,11 @@ async def test_a_copy_whose_pull_has_ended_is_read_to_where_it_stands_and_left(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             await owner.asked.wait()
-            await trio.sleep(0.2)
-            assert len(owner.needs) == (2 if ends_first else 1), "its next byte is waited for until the end"
+            if ends_first:
+                await until(lambda: len(owner.needs) > 1)
+            else:
+                await trio.sleep(0.2)
+                assert len(owner.needs) == 1, "its next byte is waited for until the end"
             pulls.clear()
     assert got == [data]
     assert [need.offset for need in owner.needs] == [0, PART]
@@ -220,10 +229,12 @@ async def test_a_copy_that_ends_in_the_middle_ends_all_ranges_short_the_lowest_f
     parent = await serve_store("parent", store, lambda _digest: (0, 1))
     owner = Owner(parent)
     fetcher = fetcher_of(owner, client, ingest.digest)
+    begun: list[int] = []
     ended: list[int] = []
 
     async def read(start: int) -> None:
         stream = await fetcher.open(ingest.digest, start=start)
+        begun.append(start)
         delivery, received = await consume(stream)
         assert not delivery.is_complete
         assert data[start:].startswith(received)
@@ -233,7 +244,8 @@ async def test_a_copy_that_ends_in_the_middle_ends_all_ranges_short_the_lowest_f
         async with trio.open_nursery() as nursery:
             for start in (PART, 0):
                 nursery.start_soon(read, start)
-            await trio.sleep(0.3)
+            await until(lambda: len(begun) > 1)
+            await trio.sleep(0.1)  # for both to read what is there
             owner.named.clear()
             ingest.abort()
 
@@ -273,14 +285,19 @@ async def test_a_busy_parent_names_those_who_read_from_it_and_they_are_tried(
             ingest.write(data[PART:])
             ingest.commit()
 
+    async def leave_once_busy(held: trio.CancelScope) -> None:
+        await until(lambda: any("full" in need.busy for need in owner.needs))
+        await trio.sleep(0.2)
+        held.cancel()
+
     fetcher = fetcher_of(owner, client, digest)
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(finish)
-            with trio.move_on_after(0.5) as held:
+            with trio.CancelScope() as held:
+                nursery.start_soon(leave_once_busy, held)
                 await fetcher.open(digest)
             assert held.cancelled_caught
-            assert any("full" in need.busy for need in owner.needs)
             assert not any(need.failed for need in owner.needs)
             # Room again, and the very same source is named again.
             first.close(drained=False)
