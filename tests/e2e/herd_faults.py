@@ -143,8 +143,8 @@ def play(lab: Lab, fault: HerdFault, *, seed: int, layer_size: int, links: Links
         # Not a third at everybody: where the machine is what is slow, the fetcher would be done by then.
         herd.wait_for(images.MIB, others)
         herd.wait_for(layer_size // 3, [first])
-        fetching = [node.name for node in herd.wait_fetching()]
-        assert fetching == [first.name], f"{first.name} was to fetch for all, not {fetching}"
+        # Not it alone: where an owner was slow to answer, the rule lets another fetch beside it.
+        herd.wait_fetching(first)
         scene = Scene(lab, herd, owner if fault.victim is Victim.OWNER else first)
         herd.mark()
         fault.inflict(scene)

@@ -164,21 +164,15 @@ class Herd:
         sending = self.lab.registry.sending_to()
         return [node for node in self._pulls if node.address in sending]
 
-    def wait_fetching(self) -> list[Node]:
-        """The nodes to which the registry is sending; at a given moment it may have nothing that waits."""
-        seen: list[Node] = []
-
-        def is_sending() -> bool:
-            seen[:] = self.fetching()
-            return bool(seen)
-
+    def wait_fetching(self, node: Node) -> None:
+        """Wait until the registry sends to a node; at a given moment it may have nothing that waits."""
         wait_until(
-            is_sending,
-            what="the registry to send",
+            lambda: node in self.fetching(),
+            what=f"the registry to send to node {node.name}",
             timeout=PULL_TIMEOUT,
-            still_possible=lambda: any(pull.process.is_running() for pull in self._pulls.values()),
+            logs=[self._pulls[node].log, node.log],
+            still_possible=self._pulls[node].process.is_running,
         )
-        return seen
 
     def mark(self) -> None:
         """Count pauses from here on."""

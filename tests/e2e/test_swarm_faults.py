@@ -1,6 +1,5 @@
 """Something fails in the middle of a herd's pull: every pull that can complete does."""
 
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from lab import images
 from lab.cluster import Lab
-from lab.node import STATUS_PORT, Node
+from lab.node import Node
 from lab.process import Process, wait_until
 from spegel_gossip.directory.granting import MAX_LEASES
 
@@ -39,24 +38,23 @@ def has_ended(pull: Process) -> bool:
     return not pull.is_running()
 
 
-def is_fetching(node: Node) -> bool:
-    """Whether bytes come to it that no other node sends."""
-    _, body = node.namespace.get("127.0.0.1", STATUS_PORT, "/metrics")
-    in_flight = re.findall(
-        r'^spegel_gossip_transfer_in_flight\{direction="received"\} (\S+)', body.decode(), re.MULTILINE
-    )
-    return all(float(value) == 0.0 for value in in_flight)
-
-
-def wait_for_the_one_that_fetches(lab: Lab) -> Node:
+def wait_for_one_that_fetches(lab: Lab, pulls: dict[Node, Process]) -> Node:
+    """One of those to whom the registry is sending, the first to begin if it is: the rule allows several."""
     fetching: list[Node] = []
 
     def is_one() -> bool:
-        # One that reads from another is between two answers now and then.
-        fetching[:] = [node for node in lab.nodes if is_fetching(node)]
-        return len(fetching) == 1
+        # At a given moment it may have nothing that waits.
+        sending = lab.registry.sending_to()
+        fetching[:] = [node for node in pulls if node.address in sending]
+        return bool(fetching)
 
-    wait_until(is_one, what="one node, and no other, to fetch for all", timeout=PULL_TIMEOUT)
+    wait_until(
+        is_one,
+        what="a node to fetch for all",
+        timeout=PULL_TIMEOUT,
+        logs=[node.log for node in lab.nodes],
+        still_possible=lambda: any(pull.is_running() for pull in pulls.values()),
+    )
     return fetching[0]
 
 
@@ -95,7 +93,7 @@ def herd_in_the_middle(
         timeout=PULL_TIMEOUT,
         logs=[node.log for node in lab.nodes],
     )
-    return image, pulls, wait_for_the_one_that_fetches(lab)
+    return image, pulls, wait_for_one_that_fetches(lab, pulls)
 
 
 def kill_mirror(node: Node) -> None:
