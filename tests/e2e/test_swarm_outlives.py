@@ -15,8 +15,8 @@ LAYER = 48 * images.MIB
 MAX_EGRESS = 2.0
 
 MAX_FETCHERS = 3.0
-"""Nodes that fetch a blob at once, by the rule. Whether a line that drips makes a third one fetch is a matter
-of moments, of which a busy machine has many; `benchmarks/herd.py` bars 2."""
+"""Nodes that fetch a blob at once, by the rule. Whether a line that drips, or an owner that is gone, makes a
+third one fetch is a matter of moments, of which a busy machine has many; `benchmarks/herd.py` bars 2."""
 
 HEADERS = 0.05
 """What TCP/IP adds to the bytes of blobs, and repeats where a link fails; ample."""
@@ -24,6 +24,7 @@ HEADERS = 0.05
 # What becomes of a herd when whoever fetches is gone is in test_swarm_faults.
 QUICK = {"pull cancelled", "owner killed"}
 SLOW = {"throttled", "containerd restarted", "registry away"}
+MOMENTS = SLOW | {"owner killed"}
 CASES = [
     pytest.param(
         fault,
@@ -53,7 +54,7 @@ def assert_all_have_it(result: FaultResult, *, most: float = MAX_EGRESS) -> None
 def test_a_herd_outlives(herd_lab: Lab, fault: HerdFault, seed: int) -> None:
     result = play(herd_lab, fault, seed=seed, layer_size=LAYER, links=LINKS)
 
-    assert_all_have_it(result, most=MAX_FETCHERS if fault.name in SLOW else MAX_EGRESS)
+    assert_all_have_it(result, most=MAX_FETCHERS if fault.name in MOMENTS else MAX_EGRESS)
     if not fault.hits_all:
         assert result.others_failed == []
 
@@ -62,5 +63,6 @@ def test_a_herd_outlives(herd_lab: Lab, fault: HerdFault, seed: int) -> None:
 def test_whom_the_registry_refuses_costs_the_others_nothing_but_time(herd_lab: Lab) -> None:
     result = play_wrong_credentials(herd_lab, seed=960, layer_sizes=[LAYER // 4] * 4, links=LINKS)
 
+    # Without a mirror these three would cost three, so it is not held to the rule's three: usual is one.
     assert_all_have_it(result)
     assert result.others_failed == []
