@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from kube.objects import is_rolled_out
-from kubelab.cluster import KubeCluster
+from kubelab.cluster import KubeCluster, holds_yet
 from kubelab.node import KubeNode
 from lab.process import CommandError, wait_until
 from lab.registry import HOST
@@ -54,8 +54,7 @@ class Release:
 
     def is_upgraded(self) -> bool:
         """Whether all pods are of the newest revision, and ready."""
-        found = self._cluster.get("daemonset", NAME, "-n", NAMESPACE)
-        return is_rolled_out(found, len(self._cluster.nodes))
+        return holds_yet(lambda: self._is_rolled_out(NAME, len(self._cluster.nodes), NAMESPACE))
 
     def uninstall(self) -> None:
         """Take it away, as an operator does; helm waits for what it starts."""
@@ -63,7 +62,11 @@ class Release:
 
     def wait_gone(self) -> None:
         """Wait until nothing of it is left, the pods of its hook neither: they are told to end, and do."""
-        wait_until(lambda: self._left() == [], what="nothing to be left of the release", timeout=GONE_TIMEOUT)
+        wait_until(
+            lambda: holds_yet(lambda: self._left() == []),
+            what="nothing to be left of the release",
+            timeout=GONE_TIMEOUT,
+        )
 
     def _left(self) -> list[str]:
         found = self._cluster.get("all", "-n", NAMESPACE)["items"]
@@ -95,13 +98,16 @@ class Release:
         """Wait until a DaemonSet is ready on so many nodes."""
         try:
             wait_until(
-                lambda: is_rolled_out(self._cluster.get("daemonset", name, "-n", namespace), count),
+                lambda: holds_yet(lambda: self._is_rolled_out(name, count, namespace)),
                 what=f"DaemonSet {name} to be ready on {count} nodes",
                 timeout=ROLLED_OUT_TIMEOUT,
             )
         except TimeoutError as error:
             error.add_note(self.describe())
             raise
+
+    def _is_rolled_out(self, name: str, count: int, namespace: str) -> bool:
+        return is_rolled_out(self._cluster.get("daemonset", name, "-n", namespace), count)
 
     def wait_members(self, node: KubeNode, count: int) -> None:
         """Wait until a node counts so many members alive."""
@@ -115,7 +121,7 @@ class Release:
         """Wait until a pod runs."""
         try:
             wait_until(
-                lambda: self._cluster.get("pod", name)["status"].get("phase") == "Running",
+                lambda: holds_yet(lambda: self._cluster.get("pod", name)["status"].get("phase") == "Running"),
                 what=f"pod {name} to run",
                 timeout=ROLLED_OUT_TIMEOUT,
             )

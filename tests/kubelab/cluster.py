@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +57,14 @@ def missing_for_cluster(containerd: str) -> str | None:
     except ProgramMissingError as error:
         return str(error)
     return None
+
+
+def holds_yet(condition: Callable[[], bool]) -> bool:
+    """Whether it holds; where kubectl failed, it does not yet: a busy API server lets a question time out."""
+    try:
+        return condition()
+    except CommandError:
+        return False
 
 
 class KubeCluster:
@@ -141,17 +149,14 @@ class KubeCluster:
     def wait_node(self, node: KubeNode, *, is_ready: bool, timeout: float = READY_TIMEOUT) -> None:
         """Wait until Kubernetes thinks this of the node."""
         wait_until(
-            lambda: self._is_ready(node) == is_ready,
+            lambda: holds_yet(lambda: self._is_ready(node) == is_ready),
             what=f"node {node.name} to be {'ready' if is_ready else 'not ready'}",
             timeout=timeout,
             logs=sorted(node.machine.directory.glob("*.log")),
         )
 
     def _is_ready(self, node: KubeNode) -> bool:
-        try:
-            conditions = self.get("node", node.name)["status"].get("conditions", [])
-        except CommandError:
-            return False
+        conditions = self.get("node", node.name)["status"].get("conditions", [])
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def push(self, artifact: Artifact, repository: str, tag: str) -> str:
