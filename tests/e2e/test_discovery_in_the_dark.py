@@ -70,7 +70,7 @@ def test_nodes_are_ready_and_pull_from_each_other_while_dns_and_the_api_server_a
             )
         a.containerd.pull(reference)
         wait_until(
-            lambda: b.holders(reference) == ["a"],
+            lambda: b.finds(reference, "a"),
             what="node b to find node a",
             timeout=CONVERGED_TIMEOUT,
             logs=[b.log],

@@ -84,7 +84,7 @@ def test_it_serves_a_pull_as_the_daemon_set_runs_it(
         for container, node in ((on_a, a), (on_b, b)):
             _wait_ready(container, node, 2)
         a.containerd.pull(reference)
-        wait_until(lambda: "a" in b.holders(reference), what="b to find a", timeout=30, logs=[on_b.log])
+        wait_until(lambda: b.finds(reference, "a"), what="b to find a", timeout=30, logs=[on_b.log])
         image_lab.registry.stop()
         b.containerd.pull(reference)
         assert b.containerd.wrong_digests(pulled.digests) == []

@@ -130,17 +130,17 @@ class Release:
             raise
 
     def wait_holder(self, node: KubeNode, reference: str, holder: str) -> None:
-        """Wait until a node finds another as a holder of an image."""
+        """Wait until a node finds another as a holder of an image, whichever owner it asks."""
+
+        def is_found() -> bool:
+            named = self._admin(node, f"/holders?{urlencode({'key': reference})}").get("named_by", {})
+            return bool(named) and all(holder in one for one in named.values())
+
         wait_until(
-            lambda: holder in self.holders(node, reference),
+            is_found,
             what=f"{node.name} to find {holder} as a holder of {reference}",
             timeout=FOUND_TIMEOUT,
         )
-
-    def holders(self, node: KubeNode, reference: str) -> list[str]:
-        """The nodes that hold an image, as this node finds them."""
-        found = self._admin(node, f"/holders?{urlencode({'key': reference})}")
-        return [str(one["name"]) for one in found.get("holders", [])]
 
     def _admin(self, node: KubeNode, path: str) -> dict[str, Any]:
         # By the socket in the state directory, which is there on the pods' network and on the node's alike.

@@ -48,7 +48,8 @@ def test_an_image_that_one_node_has_is_rolled_out_without_the_registry(
     reference = cluster.push(image, "team/rolled-out", "v1")
     cluster.apply(pod("first", reference, node=first.name))
     release.wait_running("first")
-    release.wait_holder(others[0], reference, first.name)
+    for node in others:
+        release.wait_holder(node, reference, first.name)
     cluster.registry.stop()
 
     cluster.apply(daemon_set("rolled-out", reference))
@@ -175,6 +176,7 @@ def test_a_node_that_is_removed_is_forgotten_and_its_images_are_elsewhere(
 
     for node in others:
         release.wait_members(node, len(others))
+    release.wait_holder(others[1], reference, others[0].name)
     cluster.registry.stop()
     others[1].pull(reference)
 

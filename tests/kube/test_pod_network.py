@@ -18,7 +18,8 @@ def test_an_image_is_rolled_out_through_mirrors_on_the_pods_network(
     first, *others = cluster.nodes
     reference = cluster.push(program_image(program("pause"), layers={30: 4 * MIB}), "team/pods", "v1")
     first.pull(reference)
-    release.wait_holder(others[0], reference, first.name)
+    for node in others:
+        release.wait_holder(node, reference, first.name)
     cluster.registry.stop()
 
     cluster.apply(daemon_set("pods", reference))

@@ -215,23 +215,23 @@ class Node:
         except LookupError:
             return []
 
+    def finds(self, reference: str, *names: str) -> bool:
+        """Whether the lookup finds at least these holders, whichever owner it asks."""
+        try:
+            answer = self.admin("/holders", key=reference)
+        except LookupError:
+            return False
+        # Nobody is told that it has something itself.
+        complete = {one["name"] for one in answer["holders"] if one["kind"] == "complete"} - {self.name}
+        wanted = complete.intersection(names)
+        return {*names} <= {one["name"] for one in answer["holders"]} and all(
+            wanted <= {*named} for named in answer["named_by"].values()
+        )
+
     def wait_holders(self, reference: str, *names: str, timeout: float = CONVERGED_TIMEOUT) -> float:
         """Wait until the lookup finds at least these holders, whichever owner it asks."""
-
-        def is_found() -> bool:
-            try:
-                answer = self.admin("/holders", key=reference)
-            except LookupError:
-                return False
-            # Nobody is told that it has something itself.
-            complete = {one["name"] for one in answer["holders"] if one["kind"] == "complete"} - {self.name}
-            wanted = complete.intersection(names)
-            return {*names} <= {one["name"] for one in answer["holders"]} and all(
-                wanted <= {*named} for named in answer["named_by"].values()
-            )
-
         return wait_until(
-            is_found,
+            lambda: self.finds(reference, *names),
             what=f"node {self.name} to find {', '.join(names)} as holders of {reference}",
             timeout=timeout,
             logs=[self.log],
