@@ -36,7 +36,8 @@ def test_an_image_that_is_new_to_all_nodes_is_fetched_from_the_registry_once(
     assert {path.rpartition("/")[2] for path in fetched} >= {image.blobs[-1].digest}
     assert max(fetched.values()) == 1
     assert cluster.registry.blob_bytes() <= sum(blob.size for blob in image.blobs)
-    assert {one.client for one in cluster.registry.requests()} == {node.address for node in cluster.nodes}
+    # A kubelet that comes late has a peer resolve the tag, and never asks the registry.
+    assert {one.client for one in cluster.registry.requests()} <= {node.address for node in cluster.nodes}
     cluster.kubectl("delete", "daemonset/herd", "--wait=false")
 
 
