@@ -30,13 +30,17 @@ class Spegel:
                 found.rename(backup / found.name)
         self._clear()
         # Below its own table it repeats those of the file it found.
-        existing = (backup / HOST / "hosts.toml").read_text().partition("\n\n")[2]
+        existing = self.found().partition("\n\n")[2]
         folder = self._top / HOST
         folder.mkdir()
         (folder / "hosts.toml").write_text(
             f"server = 'http://{HOST}'\n\n[host.'http://{self._node.address}:{_PORT}']\n"
             f"capabilities = ['pull', 'resolve']\ndial_timeout = '200ms'\n\n{existing}"
         )
+
+    def found(self) -> str:
+        """The registry's file as Spegel found it: what it writes and puts back is made of that."""
+        return (self._top / BACKUP / HOST / "hosts.toml").read_text()
 
     def uninstall(self) -> None:
         """Its hook puts back what was moved away."""
