@@ -72,8 +72,9 @@ def test_ranges_of_one_layer_come_from_both_holders(ranges_lab: Lab) -> None:
     assert len(requests) >= 2, "containerd did not fetch in ranges"
     sent = {node.name: node.namespace.bytes_sent() - before[node.name] for node in (a, b)}
     assert min(sent.values()) > LAYER_SIZE / 10
-    # The tag, the manifest and the config; the layer's ranges together: whether it spreads, and who has it.
-    assert questions(c) - asked_before <= 5
+    # Usually five: the tag, the manifest and the config; the layer's ranges together: whether it spreads, and
+    # who has it. One may be asked again; where each of the four ranges asked for itself, it would be eleven.
+    assert questions(c) - asked_before <= 8
     # Each is open-ended and closed early by the client, and nothing is fetched beyond the start of the next:
     # what is more than the layer is headers of packets.
     assert sum(sent.values()) < 1.15 * LAYER_SIZE
