@@ -9,6 +9,16 @@ cd "$root"
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 fail() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
+# again COMMAND...: tries it up to three times, a moment apart. For what comes from the network, which fails now and then.
+again() {
+    for again_in in 5 15; do
+        "$@" && return 0
+        say "failed, and tried again in $again_in s: $*" >&2
+        sleep "$again_in"
+    done
+    "$@"
+}
+
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
 # need_cgroup_v1: the hierarchies of cgroup v1, in which the Kubernetes nodes of the tests live, or the end with a sentence.
@@ -32,11 +42,13 @@ need_packages() {
         fail "missing:$missing. Run: sudo apt-get install$missing"
     fi
     say "installing$missing"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq || fail "apt-get update failed: is the network up? (needed for:$missing)"
     # shellcheck disable=SC2086 # a list of words
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
-        fail "apt-get install$missing failed; run it by hand to see why."
+    again apt_install --no-install-recommends $missing || fail "apt-get install$missing failed; run it by hand to see why."
+}
+
+# apt_install OPTION-OR-PACKAGE...: from lists that are fetched anew, because old ones name files that are gone.
+apt_install() {
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
 }
 
 # ensure_venv [run]: the checkout installed in $venv, with its development tools unless it is only run;
@@ -51,8 +63,7 @@ ensure_venv() {
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         if is_root && command -v apt-get >/dev/null 2>&1; then
             say "installing python3-venv"
-            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null ||
-                fail "apt-get install python3-venv failed; run it by hand to see why."
+            again apt_install python3-venv || fail "apt-get install python3-venv failed; run it by hand to see why."
         else
             fail "Python's venv module is incomplete. Run: sudo apt-get install python3-venv"
         fi
@@ -73,7 +84,7 @@ ensure_venv() {
         what=.
     fi
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$what" ||
+    again "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$what" ||
         fail "pip could not install the project; the lines above say why."
     printf '%s' "$state" >"$stamp"
 }
