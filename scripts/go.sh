@@ -39,13 +39,8 @@ go_build() (
         esac
     done
     packages=${own:-$packages}
-    (
-        cd "$work"
-        # shellcheck disable=SC2086 # lists of words
-        go get -tool $modules &&
-            mkdir bin &&
-            go build -trimpath -buildvcs=false -ldflags "-s -w $ldflags" -o bin/ $packages
-    ) >"$work/log" 2>&1 || {
+    mkdir "$work/bin"
+    again go_get_and_build >"$work/log" 2>&1 || {
         tail -n 20 "$work/log" >&2
         fail "the build of $* failed; the lines above say why. Is proxy.golang.org reachable?"
     }
@@ -54,13 +49,19 @@ go_build() (
     mv "$work/bin" "$target"
 )
 
+# go_get_and_build: what go_build does in its module.
+go_get_and_build() {
+    # shellcheck disable=SC2086 # lists of words
+    (cd "$work" && go get -tool $modules && go build -trimpath -buildvcs=false -ldflags "-s -w $ldflags" -o bin/ $packages)
+}
+
 # kubernetes_build TARGET VERSION PROGRAM...: builds programs of Kubernetes into TARGET.
 kubernetes_build() {
     kubernetes_target=$1 kubernetes=$2
     shift 2
     # Kubernetes takes its libraries from its own tree; outside of it they are modules, v0.x for v1.x.
-    upstream=$(cd / && GOTOOLCHAIN=local GOFLAGS=-mod=mod go mod download -json "k8s.io/kubernetes@v$kubernetes" |
-        sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')
+    upstream=$(cd / && again env GOTOOLCHAIN=local GOFLAGS=-mod=mod go mod download -json "k8s.io/kubernetes@v$kubernetes" |
+        sed -n 's/.*"GoMod": "\(.*\)".*/\1/p' | tail -n 1)
     [ -n "$upstream" ] || fail "k8s.io/kubernetes@v$kubernetes could not be downloaded. Is proxy.golang.org reachable?"
     staging=$(sed -n "s,^[[:space:]]*\(replace \)*\(k8s.io/[a-z-]*\) => ./staging/.*,replace \2 => \2 v0.${kubernetes#1.},p" "$upstream")
     minor=${kubernetes#1.}
