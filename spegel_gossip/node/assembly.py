@@ -161,7 +161,7 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
         max_partial_uploads=config.max_partial_uploads,
         upload_rate=config.upload_limit,
     )
-    TransferServer(
+    transfer_server = TransferServer(
         store,
         peer_server,
         transfer,
@@ -173,7 +173,9 @@ async def build(config: NodeConfig, stack: ExitStack) -> Parts:
     reports = Reports(partial(read_manifest, store), store.blobs().__contains__)
     # containerd's pulls stand in line for slots; `pull` takes an answer without a byte for a failed mirror.
     can_yield = config.store is Store.CONTAINERD
-    spreading = Spreading(lookup.fetches, store, can_yield=can_yield) if config.swarm else None
+    spreading = None
+    if config.swarm:
+        spreading = Spreading(lookup.fetches, store, can_yield=can_yield, is_read=transfer_server.is_read)
     fetcher = PeerBlobFetcher(
         lookup, peer_client, transfer, zone=config.zone, spreading=spreading, reports=reports
     )

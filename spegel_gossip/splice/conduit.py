@@ -89,6 +89,8 @@ class Conduit:
             if since_checkpoint >= turn:
                 since_checkpoint = 0
                 await trio.lowlevel.checkpoint()
+                if not inlet.goes_on():
+                    return
 
     async def _drain(self, pipe: Pipe, outlet: Outlet) -> None:
         # To the last byte before the pipe is filled again: else EAGAIN on filling could mean
@@ -110,3 +112,5 @@ class Conduit:
             if not data:
                 return
             await outlet.write(data)
+            if not inlet.goes_on():
+                return

@@ -13,7 +13,7 @@ import trio
 from spegel_gossip.fetching import Segment
 
 JUDGE_INTERVAL = 0.5
-"""Seconds of waiting for a source between two judgements of its pace."""
+"""Seconds between two judgements of a source's pace."""
 
 
 class Inlet:
@@ -24,6 +24,7 @@ class Inlet:
         self._segment = segment
         self._waited = 0.0
         self._moved = 0
+        self._judged_at = trio.current_time()
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -61,6 +62,10 @@ class Inlet:
                 self._moved += len(data)
                 return data
 
+    def goes_on(self) -> bool:
+        """Return whether to go on, judged now and then where the client is what is waited for too."""
+        return trio.current_time() < self._judged_at + JUDGE_INTERVAL or self._is_judged_well()
+
     def _keeps_pace(self, waited: float) -> bool:
         if waited >= JUDGE_INTERVAL and self._moved and not self._is_judged_well():
             return False
@@ -70,5 +75,5 @@ class Inlet:
     def _is_judged_well(self) -> bool:
         """Have what was read, and waited for, judged; apart from a long wait that followed it."""
         keeps = self._segment.keeps_pace(waited=self._waited, moved=self._moved)
-        self._waited, self._moved = 0.0, 0
+        self._waited, self._moved, self._judged_at = 0.0, 0, trio.current_time()
         return keeps

@@ -69,6 +69,8 @@ async def _read_stream(stream: BlobStream, offset: int, count: int) -> AsyncGene
                 offset += len(data)
                 yield data
                 data = b""
+                if not inlet.goes_on():
+                    break
     finally:
         await close_source(stream, delivered=offset - begun_at)
 

@@ -129,6 +129,9 @@ class Receptions:
         self._opened_at = -math.inf
         """When a slot was last freed for a lease, by an answer that ended in its middle."""
 
+        self._opens_after = SLOT_PATIENCE
+        """Seconds until the next: twice as many each time that it did not help, as with a slow registry."""
+
     def asked(self, digest: Digest, *, offset: int, total: int, now: float) -> None:
         """Follow a blob from now on: its owner was asked for a source."""
         reception = self._receptions.get(digest)
@@ -253,10 +256,12 @@ class Receptions:
 
         It is said to one in a while: one slot is enough, since who is in line before the lease gives way.
         """
-        if now < self._opened_at + SLOT_PATIENCE:
+        leased_at = min((one.leased_at for one in self._in_line()), default=math.inf)
+        if leased_at > self._opened_at:
+            self._opens_after = SLOT_PATIENCE
+        if now < leased_at + SLOT_PATIENCE or now < self._opened_at + self._opens_after:
             return False
-        if not any(one.leased_at + SLOT_PATIENCE <= now for one in self._in_line()):
-            return False
+        self._opens_after *= 2 if leased_at <= self._opened_at else 1
         self._opened_at = now
         return True
 

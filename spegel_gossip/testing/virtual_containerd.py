@@ -106,6 +106,7 @@ class VirtualContainerd:
         """Ask the mirror."""
         swarm = self._swarm
         fetch.asked_at, fetch.requests, fetch.is_open = swarm.now, fetch.requests + 1, True
+        fetch.asked_with = fetch.offset
         fetch.failed.clear()
         fetch.stalled.clear()
         fetch.lapsed.clear()
@@ -161,8 +162,9 @@ class VirtualContainerd:
         swarm = self._swarm
         source = swarm.nodes.get(fetch.source)
         is_whole = source is not None and source.fetches[fetch.blob].is_done
-        may_yield = node.yields.count(swarm.digests[fetch.blob], swarm.now) == 0
-        return is_whole and may_yield and node.receptions.open_line(swarm.now)
+        # What goes on in the middle may be one range of several, and ends no more.
+        is_sole = not fetch.asked_with and not node.is_blind and not node.readers.get(fetch.blob)
+        return is_whole and is_sole and node.receptions.open_line(swarm.now)
 
     def _yield_slot(self, node: VirtualNode, fetch: Fetch, request: int, *, is_byteless: bool = True) -> None:
         """End an answer early: containerd asks again, at the end of the line for slots."""

@@ -45,6 +45,8 @@ class Fetch:
     offset: int = 0
     asked_at: float = 0.0
     """When containerd's present request began."""
+    asked_with: int = 0
+    """What it had then."""
     source: str = ""
     """Who sends: a node, or `registry`; empty while nobody does."""
     arrived_at: float = -1.0

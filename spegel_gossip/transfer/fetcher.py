@@ -138,12 +138,13 @@ class PeerBlobFetcher:
         if spreading is None or lookup is None or not lookup.total:
             await stream.begin()
             return
-        lookup.gives_way = spreading.gives_way(stream.digest) and stream.is_sole
+        # Of several ranges one may have stood in line before whatever another one made room for.
+        lookup.gives_way = stream.is_alone and spreading.gives_way(stream.digest) and stream.is_sole
         if not await begins_first(stream.begin, partial(spreading.wait_until_slot_is_wanted, stream.digest)):
             raise SlotYieldedError(stream.digest, lookup.total)
         lookup.gives_way = False
         spreading.began(stream.digest)
-        if stream.is_sole:
+        if stream.is_sole and lookup.is_readable:
             stream.end_midway(when=partial(spreading.must_end_midway, stream.digest))
 
     def _hold_timeout(self, digest: Digest, lookup: SpreadingLookup | None) -> float:

@@ -28,6 +28,10 @@ class Readers:
         """
         return self._partial >= self._max_partial and digest in self._readers
 
+    def __contains__(self, digest: str) -> bool:
+        """Return whether somebody reads a blob here."""
+        return digest in self._readers
+
     def others(self, digest: str, *, but: str) -> str:
         """Return who else has a part of a blob, as a header's value; empty for nobody."""
         names = [name for name in self._readers.get(digest, ()) if name != but]

@@ -209,6 +209,10 @@ class TransferServer:
             # A copy that is not on its way here any more is no fault of this node's.
             self._log(delivery, digest, to=request.sender)
 
+    def is_read(self, digest: Digest) -> bool:
+        """Return whether another node reads a blob here now."""
+        return str(digest) in self._readers
+
     def _has_no_more(self, digest: Digest, status: PartialStatus, child: TailRequest) -> bool:
         """Return whether a child would wait in vain: for a pull that ended, or a request that comes again.
 

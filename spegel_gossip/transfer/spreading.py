@@ -41,15 +41,24 @@ The owner knows whether it is alive; asking again is cheap, and names the same o
 class Spreading:
     """This node's side of the swarm, for all its requests."""
 
-    def __init__(self, router: FetchRouter, store: ContentStore, *, can_yield: bool = True) -> None:
+    def __init__(
+        self,
+        router: FetchRouter,
+        store: ContentStore,
+        *,
+        can_yield: bool = True,
+        is_read: Callable[[Digest], bool] = lambda _digest: False,
+    ) -> None:
         """Take what knows the owners, and what knows the ingests.
 
         Args:
             router: to the owners
             store: knows the ingests
             can_yield: whether who pulls into the store bears answers without a byte, as containerd does
+            is_read: whether another node reads a blob here now
         """
         self._can_yield = can_yield
+        self._is_read = is_read
         self._router = router
         self._store = store
         self._yields = Yields()
@@ -139,9 +148,12 @@ class Spreading:
     def must_end_midway(self, digest: Digest) -> bool:
         """Return whether an answer from a whole copy ends in its middle, and count it.
 
-        containerd asks for the rest when its turn for a slot comes, behind the fetch from upstream.
+        containerd asks for the rest when its turn for a slot comes, behind the fetch from upstream. Whoever
+        reads the blob here would wait as long.
         """
-        return self.may_yield(digest) and self._router.slots.open_line() and self.take_yield(digest)
+        if self._is_read(digest) or not self.may_yield(digest):
+            return False
+        return self._router.slots.open_line() and self.take_yield(digest)
 
     def began(self, digest: Digest) -> None:
         """Take in that a blob's first byte came."""
@@ -176,6 +188,11 @@ class SpreadingLookup:
         self.busy: list[str] = []
         self.gives_way = False
         """Whether the next lookup takes a lease, or has the slot given back."""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the ingest can be looked at, so that it is known at once how far it is."""
+        return self._is_readable
 
     @property
     def total(self) -> int:

@@ -99,9 +99,14 @@ class PeerBlobStream:
         return self.size if self._wanted.stop is None else self._wanted.stop
 
     @property
+    def is_alone(self) -> bool:
+        """Whether no other of its blob is open."""
+        return len(self._sibling.family.members) == 1
+
+    @property
     def is_sole(self) -> bool:
         """Whether it is its blob's only one: no other is open, and it is not one range of several perhaps."""
-        return len(self._sibling.family.members) == 1 and not self._sibling.is_open_range
+        return self.is_alone and not self._sibling.is_open_range
 
     @property
     def source(self) -> str:

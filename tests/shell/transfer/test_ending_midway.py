@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import trio
 
-from shell.transfer.bench import Blob, Consume, ScriptHolder, is_paced
+from shell.transfer.bench import Blob, Consume, ScriptHolder, ServeStore, holding, is_paced
+from spegel_gossip.content import ContentNotFoundError
 from spegel_gossip.oci.digest import Digest
 from spegel_gossip.routing import FetchNeed, Holders, Peer
-from spegel_gossip.splice.delivery import Ending
+from spegel_gossip.splice.delivery import Delivery, Ending
+from spegel_gossip.splice.pump import Pump
 from spegel_gossip.testing.holders import TableRouter
-from spegel_gossip.testing.memory_store import MemoryStore
+from spegel_gossip.testing.memory_store import MemoryPartial, MemoryStore
 from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
 from spegel_gossip.transfer.spreading import Spreading
@@ -20,6 +24,7 @@ from unit.transfer.free_slots import FreeSlots
 SIZE = 300_000
 RATE = 150_000
 """Bytes a second: slow enough to be waited for, so that the pace is judged."""
+LARGE = 16 << 20
 LONG = 60.0
 
 
@@ -61,14 +66,26 @@ class Owner:
         self.gone.append(digest)
 
 
+class Unreadable(MemoryStore):
+    """Tells of its ingests, and lets nobody look at them."""
+
+    async def open_partial(self, digest: Digest) -> MemoryPartial:
+        await trio.lowlevel.checkpoint()
+        raise ContentNotFoundError(digest)
+
+
 def fetcher_of(
-    owner: Owner, client: PeerClient, digest: Digest, *, can_yield: bool = True
+    owner: Owner,
+    client: PeerClient,
+    digest: Digest,
+    memory: MemoryStore | None = None,
+    spreading: Spreading | None = None,
 ) -> PeerBlobFetcher:
-    memory = MemoryStore()
+    memory = memory or MemoryStore()
     memory.begin_ingest(digest, total=SIZE)
     router = TableRouter()
     router.name_holders([owner.source], [owner.source])
-    spreading = Spreading(owner, memory, can_yield=can_yield)
+    spreading = spreading or Spreading(owner, memory)
     return PeerBlobFetcher(router, client, TransferConfig(stall_timeout=LONG), spreading=spreading)
 
 
@@ -93,10 +110,43 @@ async def test_it_ends_once_and_goes_on_where_it_ended(
     assert len(owner.slots.came) == 1
 
 
+async def test_it_ends_where_the_client_is_what_is_slow(
+    client: PeerClient, serve_store: ServeStore, blob: Blob, nursery: trio.Nursery
+) -> None:
+    data = blob(LARGE)
+    digest = Digest.of(data)
+    owner = Owner(await serve_store("whole", holding(data)), patience=None)
+    stream = await fetcher_of(owner, client, digest).open(digest)
+    near, far = socket.socketpair()
+    deliveries: list[Delivery] = []
+
+    async def send() -> None:
+        with trio.socket.from_stdlib_socket(near) as sock:
+            deliveries.append(await Pump().send_stream(sock, stream, 0, LARGE))
+
+    with trio.fail_after(LONG / 3), trio.socket.from_stdlib_socket(far) as sock:
+        nursery.start_soon(send)
+        received = 0
+        while part := await sock.recv(LARGE // 100):
+            received += len(part)
+            await trio.sleep(0.02)
+    [delivery] = deliveries
+    assert received == delivery.moved
+    assert delivery.ending is Ending.SOURCE_FAILED
+    assert 0 < delivery.moved < LARGE
+
+
 @pytest.mark.parametrize(
-    ("patience", "is_range", "can_yield"), [(LONG, False, True), (None, True, True), (None, False, False)]
+    ("patience", "is_range", "can_yield", "is_read", "is_readable"),
+    [
+        pytest.param(LONG, False, True, False, True, id="a growing copy"),
+        pytest.param(None, True, True, False, True, id="one range of several, perhaps"),
+        pytest.param(None, False, False, False, True, id="who bears no early end"),
+        pytest.param(None, False, True, True, True, id="what another node reads here"),
+        pytest.param(None, False, True, False, False, id="whose leases may have bytes unseen"),
+    ],
 )
-async def test_a_growing_copy_a_range_and_who_bears_no_early_end_go_on(
+async def test_what_else_comes_goes_on(
     client: PeerClient,
     script_holder: ScriptHolder,
     consume: Consume,
@@ -104,11 +154,15 @@ async def test_a_growing_copy_a_range_and_who_bears_no_early_end_go_on(
     patience: float | None,
     is_range: bool,
     can_yield: bool,
+    is_read: bool,
+    is_readable: bool,
 ) -> None:
     data = blob(SIZE)
     digest = Digest.of(data)
     owner = Owner(script_holder("source", is_paced(RATE, data)).peer, patience=patience)
-    fetcher = fetcher_of(owner, client, digest, can_yield=can_yield)
+    memory = MemoryStore() if is_readable else Unreadable()
+    spreading = Spreading(owner, memory, can_yield=can_yield, is_read=lambda _digest: is_read)
+    fetcher = fetcher_of(owner, client, digest, memory, spreading)
     with trio.fail_after(LONG / 3):
         delivery, received = await consume(await fetcher.open(digest, is_range=is_range))
     assert delivery.is_complete

@@ -186,6 +186,7 @@ async def test_one_range_of_several_is_not_given_back_at_once(client: PeerClient
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert len(owners.needs) == 2
+    assert owners.slots.came == []
 
 
 async def test_owners_hear_of_a_request_that_ends_before_its_blob(
