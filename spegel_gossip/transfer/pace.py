@@ -74,7 +74,7 @@ class Pace:
         self,
         config: TransferConfig,
         *,
-        usual: float,
+        rates: Rates | None = None,
         is_replaceable: bool = True,
         drip: Drip | None = None,
         patience: float = 0.0,
@@ -83,7 +83,7 @@ class Pace:
 
         Args:
             config: says how long and how slow
-            usual: bytes a second, 0 if not known
+            rates: know what is usual by the time of each judgement; None to compare it with nothing
             is_replaceable: whether another source may be any better
             drip: of a growing source: what its request saw of such
             patience: with it, the seconds of silence that the source may have
@@ -91,7 +91,7 @@ class Pace:
         self._config = config
         self._drip = drip
         self._patience = patience
-        self._slow_rate = usual * config.slow_fraction
+        self._rates = rates
         self._is_replaceable = is_replaceable
         self._dripped = 0.0
         """Seconds waited beyond what the bytes that came are worth at the lowest rate."""
@@ -100,7 +100,7 @@ class Pace:
 
     def keep(self) -> None:
         """Call it slow no more: there is nobody to compare it with."""
-        self._slow_rate, self._is_replaceable = 0.0, False
+        self._rates, self._is_replaceable = None, False
 
     def judge(self, *, waited: float, moved: int) -> Verdict:
         """Count what came in, and say what the pace is worth.
@@ -124,4 +124,5 @@ class Pace:
         self._waited, self._moved = 0.0, 0
         if rate < self._config.min_rate:
             return Verdict.DRIPPING
-        return Verdict.SLOW if rate < self._slow_rate else Verdict.FINE
+        usual = 0.0 if self._rates is None else self._rates.usual
+        return Verdict.SLOW if rate < usual * self._config.slow_fraction else Verdict.FINE

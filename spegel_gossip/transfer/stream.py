@@ -203,11 +203,11 @@ class PeerBlobStream:
         self._source = self._sibling.holder = peer.name
         patience = self._opener.sources.stall_patience(peer)
         # One that is still receiving is as fast as what it receives from.
-        usual = self._experience.rates.usual if patience is None else 0.0
+        rates = self._experience.rates if patience is None else None
         drip = None if patience is None else self._drip
         self._drip.begin()
         pace = Pace(
-            self._config, usual=usual, is_replaceable=patience is None, drip=drip, patience=patience or 0.0
+            self._config, rates=rates, is_replaceable=patience is None, drip=drip, patience=patience or 0.0
         )
         return PeerSegment(
             peer,
