@@ -26,7 +26,7 @@ class Readers:
 
         One that nobody reads yet is sent all the same: it may be the only one there is.
         """
-        return self._partial >= self._max_partial and digest in self._readers
+        return self._partial >= self._max_partial and digest in self
 
     def __contains__(self, digest: str) -> bool:
         """Return whether somebody reads a blob here."""

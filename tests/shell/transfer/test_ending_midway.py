@@ -19,7 +19,7 @@ from spegel_gossip.transfer.config import TransferConfig
 from spegel_gossip.transfer.fetcher import PeerBlobFetcher
 from spegel_gossip.transfer.spreading import Spreading
 from spegel_gossip.wire.client import PeerClient
-from unit.transfer.free_slots import FreeSlots
+from unit.transfer.stand_ins import Bystanders, FreeSlots
 
 SIZE = 300_000
 RATE = 150_000
@@ -32,38 +32,26 @@ class OpenedLine(FreeSlots):
     """Lets a fetch through once, and hears of what comes back."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.openings = 1
-        self.came: list[float] = []
 
     def open_line(self) -> bool:
         self.openings -= 1
         return self.openings >= 0
 
-    def came_back(self, given_at: float) -> None:
-        self.came.append(given_at)
 
-
-class Owner:
+class Owner(Bystanders):
     """Names one source (`routing.FetchRouter`)."""
 
     def __init__(self, source: Peer, *, patience: float | None) -> None:
+        super().__init__()
         self.source = source
         self.patience = patience
         self.slots = OpenedLine()
-        self.gone: list[Digest] = []
 
     async def lookup_to_fetch(self, digest: Digest, need: FetchNeed) -> Holders:
         await trio.lowlevel.checkpoint()
         return Holders(digest, (self.source,), SIZE, patience=self.patience)
-
-    def place_of(self, digest: Digest) -> tuple[int, int]:
-        return 0, 0
-
-    def peer(self, name: str) -> Peer | None:
-        return None
-
-    def left(self, digest: Digest) -> None:
-        self.gone.append(digest)
 
 
 class Unreadable(MemoryStore):

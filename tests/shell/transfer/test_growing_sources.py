@@ -17,7 +17,7 @@ from spegel_gossip.transfer.opening import BUSY_HEADER, TRY_HEADER
 from spegel_gossip.transfer.spreading import Spreading
 from spegel_gossip.transfer.tail import TAIL_HEADER, TailRequest
 from spegel_gossip.wire.client import PeerClient
-from unit.transfer.free_slots import FreeSlots
+from unit.transfer.stand_ins import Bystanders, FreeSlots
 
 Consume = Callable[[BlobStream], Awaitable[tuple[Delivery, bytes]]]
 SIZE = 3_000_000
@@ -26,14 +26,14 @@ PATIENCE = 5.0
 LIMIT = 30.0
 
 
-class Owner:
+class Owner(Bystanders):
     """Names the same growing source until that failed (`routing.FetchRouter`)."""
 
     def __init__(self, *peers: Peer, patience: float = PATIENCE) -> None:
+        super().__init__()
         self.patience = patience
         self.members = {peer.name: peer for peer in peers}
         self.named = list(peers[:1])
-        self.needs: list[FetchNeed] = []
         self.asked = trio.Event()
         self.slots = FreeSlots()
 
@@ -48,9 +48,6 @@ class Owner:
 
     def place_of(self, digest: Digest) -> tuple[int, int]:
         return 0, 9
-
-    def left(self, digest: Digest) -> None:
-        pass
 
     def peer(self, name: str) -> Peer | None:
         return self.members.get(name)

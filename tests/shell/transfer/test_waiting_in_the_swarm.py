@@ -36,7 +36,7 @@ from spegel_gossip.transfer.reports import Reports
 from spegel_gossip.transfer.sources import Sources
 from spegel_gossip.transfer.spreading import Spreading, begins_first
 from spegel_gossip.wire.client import PeerClient
-from unit.transfer.free_slots import FreeSlots
+from unit.transfer.stand_ins import Bystanders, FreeSlots
 
 SIZE = 300_000
 LONG = 60.0
@@ -47,33 +47,25 @@ class Line(FreeSlots):
     """What is said of the line for slots, and what is heard of it."""
 
     def __init__(self, byteless: int) -> None:
+        super().__init__()
         self.byteless = byteless
         self.is_pressed = False
-        self.is_to_open = False
-        self.came: list[float] = []
 
     def are_wanted(self, *, but: Digest) -> bool:
         return self.is_pressed
-
-    def open_line(self) -> bool:
-        return self.is_to_open
-
-    def came_back(self, given_at: float) -> None:
-        self.came.append(given_at)
 
     def waiting_leases(self, *, but: Digest) -> int:
         return self.byteless
 
 
-class Owners:
+class Owners(Bystanders):
     """Answers each question with the next of some answers, and keeps whoever asks once more waiting.
 
     Stands for the owners (`routing.FetchRouter`).
     """
 
     def __init__(self, answers: Sequence[Holders] = (), *, byteless: int = 0) -> None:
-        self.needs: list[FetchNeed] = []
-        self.gone: list[Digest] = []
+        super().__init__()
         self.slots = Line(byteless)
         self.word: type[SlotWantedError | FetchLeasedError] = SlotWantedError
         """What one that gives way is told."""
@@ -88,15 +80,6 @@ class Owners:
             await trio.sleep_forever()
         await trio.lowlevel.checkpoint()
         return self._answers.pop(0)
-
-    def place_of(self, digest: Digest) -> tuple[int, int]:
-        return 0, 0
-
-    def peer(self, name: str) -> Peer | None:
-        return None
-
-    def left(self, digest: Digest) -> None:
-        self.gone.append(digest)
 
 
 def received_now() -> float:

@@ -21,7 +21,7 @@ from spegel_gossip.transfer.failures import HolderFailedError, Reason
 from spegel_gossip.transfer.siblings import Families, Family
 from spegel_gossip.transfer.sources import Sources
 from spegel_gossip.transfer.spreading import Spreading, SpreadingLookup
-from unit.transfer.free_slots import FreeSlots
+from unit.transfer.stand_ins import Bystanders, FreeSlots
 
 DIGEST = Digest.of(b"blob")
 A, B, C = (Peer(name, "", ()) for name in "abc")
@@ -46,11 +46,11 @@ def make(
     )
 
 
-class Owner:
+class Owner(Bystanders):
     """Names one source to each asker: the first that did not fail it (`routing.FetchRouter`)."""
 
     def __init__(self, *, patience: float | None = None) -> None:
-        self.needs: list[FetchNeed] = []
+        super().__init__()
         self.patience = patience
         self.slots = FreeSlots()
 
@@ -59,15 +59,6 @@ class Owner:
         await trio.lowlevel.checkpoint()
         named = tuple(peer for peer in (A, B) if peer.name not in need.failed)[:1]
         return Holders(digest, named, 10, patience=self.patience)
-
-    def place_of(self, digest: Digest) -> tuple[int, int]:
-        return 0, 0
-
-    def left(self, digest: Digest) -> None:
-        pass
-
-    def peer(self, name: str) -> Peer | None:
-        return None
 
 
 async def drain(sources: Sources) -> list[str]:
